@@ -1,0 +1,89 @@
+"""
+The actor runtime: actors exchange immutable frames over bounded channels in Trio nurseries.
+
+It knows nothing of language models. Start with `open_runtime`, `Actor`, `handles` and `frame`.
+"""
+
+from greenroom.runtime.actor import Actor as Actor
+from greenroom.runtime.actor import Helpers as Helpers
+from greenroom.runtime.actor import Spawner as Spawner
+from greenroom.runtime.cell import Down as Down
+from greenroom.runtime.errors import ActorCrashed as ActorCrashed
+from greenroom.runtime.errors import ActorRestarted as ActorRestarted
+from greenroom.runtime.errors import ActorStopped as ActorStopped
+from greenroom.runtime.errors import Dropped as Dropped
+from greenroom.runtime.errors import IllegalMove as IllegalMove
+from greenroom.runtime.errors import Interrupted as Interrupted
+from greenroom.runtime.errors import MailboxFull as MailboxFull
+from greenroom.runtime.errors import NotHandled as NotHandled
+from greenroom.runtime.errors import Refused as Refused
+from greenroom.runtime.errors import RequestError as RequestError
+from greenroom.runtime.events import ActorEnded as ActorEnded
+from greenroom.runtime.events import ActorInterrupted as ActorInterrupted
+from greenroom.runtime.events import ActorSpawned as ActorSpawned
+from greenroom.runtime.events import CleanupOverran as CleanupOverran
+from greenroom.runtime.events import DeadLetter as DeadLetter
+from greenroom.runtime.events import Event as Event
+from greenroom.runtime.events import FrameEmitted as FrameEmitted
+from greenroom.runtime.events import FrameSent as FrameSent
+from greenroom.runtime.events import HandlerEnded as HandlerEnded
+from greenroom.runtime.events import HandlerStarted as HandlerStarted
+from greenroom.runtime.events import Observer as Observer
+from greenroom.runtime.events import SenderWaited as SenderWaited
+from greenroom.runtime.frames import ControlFrame as ControlFrame
+from greenroom.runtime.frames import Frame as Frame
+from greenroom.runtime.frames import Request as Request
+from greenroom.runtime.frames import StreamRequest as StreamRequest
+from greenroom.runtime.frames import frame as frame
+from greenroom.runtime.groups import bare as bare
+from greenroom.runtime.mailbox import FullPolicy as FullPolicy
+from greenroom.runtime.mailbox import MailboxStatistics as MailboxStatistics
+from greenroom.runtime.ref import Ref as Ref
+from greenroom.runtime.routes import handles as handles
+from greenroom.runtime.stream import Emit as Emit
+from greenroom.runtime.stream import ReplyStream as ReplyStream
+from greenroom.runtime.system import Runtime as Runtime
+from greenroom.runtime.system import open_runtime as open_runtime
+
+__all__ = [
+    "Actor",
+    "ActorCrashed",
+    "ActorEnded",
+    "ActorInterrupted",
+    "ActorRestarted",
+    "ActorSpawned",
+    "ActorStopped",
+    "CleanupOverran",
+    "ControlFrame",
+    "DeadLetter",
+    "Down",
+    "Dropped",
+    "Emit",
+    "Event",
+    "Frame",
+    "FrameEmitted",
+    "FrameSent",
+    "FullPolicy",
+    "HandlerEnded",
+    "HandlerStarted",
+    "Helpers",
+    "IllegalMove",
+    "Interrupted",
+    "MailboxFull",
+    "MailboxStatistics",
+    "NotHandled",
+    "Observer",
+    "Ref",
+    "Refused",
+    "ReplyStream",
+    "Request",
+    "RequestError",
+    "Runtime",
+    "SenderWaited",
+    "Spawner",
+    "StreamRequest",
+    "bare",
+    "frame",
+    "handles",
+    "open_runtime",
+]

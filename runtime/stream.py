@@ -1,0 +1,234 @@
+"""
+Replies that are a stream: `Emit` at the handler's end, `ReplyStream` at the asker's.
+
+Between them is a bounded memory channel, which is the credit: an emitter waits while the asker has
+not taken what is there. Two exceptions to the usual rules, both for speed (R12): each end works
+without a checkpoint while it need not wait, but makes one at least every 64 frames, before it puts
+or takes anything.
+
+Closing frames do not go through the channel (R11). `Emit.close` hands them over in a plain call, so
+that no full channel and no cancellation can come between a start and its end; the reader gets what
+is buffered, then these, then the outcome.
+"""
+
+from collections import deque
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar, cast
+
+import trio
+
+from greenroom.runtime.cell import Cell
+from greenroom.runtime.envelope import Exchange
+from greenroom.runtime.events import FrameEmitted
+from greenroom.runtime.frames import Frame, StreamRequest
+from greenroom.runtime.lifecycle import RequestState
+
+__all__ = ["Emit", "ReplyStream", "StreamExchange"]
+
+FrameT = TypeVar("FrameT", bound=Frame)
+
+_MOST_WITHOUT_CHECKPOINT: Final = 64
+
+
+class StreamExchange(Exchange):
+    """An exchange whose reply is a stream of frames."""
+
+    __slots__ = ("closing", "receive", "send")
+
+    def __init__(self, number: int, frame: Frame, cell: Cell, buffer: int) -> None:
+        super().__init__(number, frame, cell)
+        self.send, self.receive = trio.open_memory_channel[Frame](buffer)
+        self.closing: deque[Frame] = deque()  # at most what one `emit.close` was given
+
+    def discard_unread(self) -> None:
+        """Forget what is buffered, so that delivered is what the asker took (R12)."""
+        try:
+            while True:
+                self.receive.receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
+            pass
+
+    def settle(self, value: object = None, error: BaseException | None = None) -> None:
+        """End the stream, then settle it as any request."""
+        self.send.close()
+        super().settle(value, error)
+
+
+class Emit(Generic[FrameT]):
+    """
+    What a streaming handler answers with: ``await emit(frame)``, and `close` for the last frames.
+
+    It belongs to one request, and is of no use once its handler is over.
+    """
+
+    __slots__ = ("_cell", "_closed", "_count", "_exchange")
+
+    def __init__(self, exchange: StreamExchange, cell: Cell) -> None:
+        self._exchange = exchange
+        self._cell = cell
+        self._count = 0  # frames since the last checkpoint
+        self._closed = False
+
+    async def __call__(self, frame: FrameT) -> None:
+        """
+        Send *frame* to the asker, waiting while its buffer is full.
+
+        Raises:
+            RuntimeError: after `close`, or from inside a shield after the request was cancelled,
+                where only `close` is left.
+
+        Cancellation:
+            Raises `trio.Cancelled` when the asker has left or the handler is cancelled;
+            *frame* was then not sent.
+
+        Checkpoint: when it waits, and at least every 64 frames (R12).
+        """
+        exchange = self._exchange
+        if self._closed:
+            raise RuntimeError(
+                f"emit({type(frame).__name__}) after emit.close(): nothing follows it"
+            )
+        if exchange.state is not RequestState.RUNNING or self._count >= _MOST_WITHOUT_CHECKPOINT:
+            await trio.lowlevel.checkpoint()
+            self._count = 0
+            if exchange.state is not RequestState.RUNNING:
+                raise RuntimeError(
+                    f"emit({type(frame).__name__}) after its request was over or cancelled; "
+                    f"give last frames to emit.close()"
+                )
+        try:
+            exchange.send.send_nowait(frame)
+            self._count += 1
+        except trio.WouldBlock:
+            await exchange.send.send(frame)
+            self._count = 0
+        if self._cell.stage.observers:
+            self._notify(frame)
+
+    def close(self, *frames: FrameT) -> None:
+        """
+        Hand over the last *frames* and end the stream; the handler may go on (R11).
+
+        Legal while the handler is cancelled, whatever the buffer holds. The asker gets them after
+        what is buffered; one that has left finds them in `ReplyStream.closing`.
+
+        Raises:
+            RuntimeError: called twice.
+
+        Checkpoint: never.
+        """
+        if self._closed:
+            raise RuntimeError("emit.close() can be called once; give it all the last frames")
+        self._closed = True
+        self._exchange.closing.extend(frames)
+        self._exchange.send.close()
+        if self._cell.stage.observers:
+            for frame in frames:
+                self._notify(frame)
+
+    def _notify(self, frame: Frame) -> None:
+        self._cell.stage.observers.notify(
+            FrameEmitted(trio.current_time(), self._cell.name, self._exchange.number, frame)
+        )
+
+
+class ReplyStream(Generic[FrameT]):
+    """
+    The frames of one stream request: ``async with ref.stream(request) as frames``.
+
+    Entry sends the request, waiting for room in the mailbox, as ``ask`` does. Exit cancels the
+    request if it is not over, and waits until its handler is, at most ``cleanup_grace`` seconds
+    (R10): when the block ends, nothing of the request is left (I4).
+
+    An outcome that nobody read, because the block was left early, is reported as a dead letter.
+    """
+
+    __slots__ = ("_buffer", "_cell", "_count", "_exchange", "_is_read", "_request")
+
+    def __init__(self, cell: Cell, request: StreamRequest[FrameT], buffer: int) -> None:
+        if not buffer >= 1:
+            raise ValueError(f"buffer must be an int >= 1 (frames), not {buffer!r}")
+        self._cell = cell
+        self._request = request
+        self._buffer = buffer
+        self._exchange: StreamExchange | None = None  # set on entry
+        self._count = 0  # frames since the last checkpoint
+        self._is_read = False  # the outcome reached the asker
+
+    @property
+    def closing(self) -> tuple[FrameT, ...]:
+        """The closing frames that were not taken; complete once the block has ended."""
+        return cast("tuple[FrameT, ...]", tuple(self._opened().closing))
+
+    def _opened(self) -> StreamExchange:
+        if self._exchange is None:
+            raise RuntimeError("use 'async with ref.stream(request) as frames', not the bare call")
+        return self._exchange
+
+    async def __aenter__(self) -> Self:
+        """Send the request. Cancelled: nothing was sent. Checkpoint: always."""
+        if self._exchange is not None:
+            raise RuntimeError("a stream can be entered once; call ref.stream() again")
+        cell = self._cell
+        exchange = StreamExchange(cell.mailbox.next_number(), self._request, cell, self._buffer)
+        await cell.send(exchange)
+        self._exchange = exchange  # from here on there is a request to end
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the request. Checkpoint: only if the handler is still to be waited for."""
+        exchange = self._opened()
+        was_settled = exchange.state is RequestState.SETTLED
+        exchange.cancel("the block of its stream was left")
+        await exchange.wait_over()  # noqa: ASYNC102 - bounded by the alarm that `cancel` set
+        exchange.discard_unread()
+        if was_settled and exchange.error is not None and not self._is_read:
+            self._cell.dead_letter(exchange, f"{type(exchange.error).__name__}, which nobody read")
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> FrameT:
+        """
+        Return the next frame.
+
+        Raises:
+            StopAsyncIteration: the handler returned, and every frame was taken.
+            RequestError: the handler did not return; see ``Ref.ask``.
+
+        Cancellation: no frame is lost; the request is cancelled when the block is left (R8).
+
+        Checkpoint: when it waits, and at least every 64 frames (R12).
+        """
+        exchange = self._opened()
+        if self._count >= _MOST_WITHOUT_CHECKPOINT:
+            self._count = 0
+            await trio.lowlevel.checkpoint()
+        try:
+            frame = exchange.receive.receive_nowait()
+            self._count += 1
+        except trio.WouldBlock:
+            self._count = 0
+            try:
+                frame = await exchange.receive.receive()
+            except trio.EndOfChannel:
+                return await self._last()
+        except trio.EndOfChannel:
+            return await self._last()
+        return cast("FrameT", frame)
+
+    async def _last(self) -> FrameT:
+        exchange = self._opened()
+        if exchange.closing:
+            return cast("FrameT", exchange.closing.popleft())
+        await exchange.wait(link=False)
+        self._is_read = True
+        if exchange.error is not None:
+            raise exchange.error
+        raise StopAsyncIteration
