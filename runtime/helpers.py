@@ -110,5 +110,5 @@ def _start_soon(
     nursery.start_soon(function, *args, name=name)
 
 
-async def _set(event: trio.Event) -> None:
+async def _set(event: trio.Event) -> None:  # noqa: ASYNC124, ASYNC910 - a task of one step
     event.set()

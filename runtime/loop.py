@@ -128,8 +128,8 @@ class Children:
             cell = next(reversed(self._cells))
             cell.stop()
             await cell.wait_stopped()
-            while cell in self._cells:  # its task is on its last step; no event is worth it
-                await trio.lowlevel.checkpoint()  # noqa: ASYNC110
+            while cell in self._cells:  # noqa: ASYNC110 - its task is on its last step
+                await trio.lowlevel.checkpoint()
 
     def living(self) -> tuple[Cell, ...]:
         """Return the cells of the children that are not over."""

@@ -34,6 +34,12 @@ class Ref:
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ref) and other._cell is self._cell
+
+    def __hash__(self) -> int:
+        return hash(self._cell)
+
     def __repr__(self) -> str:
         return f"<Ref {self._cell.name!r}>"
 

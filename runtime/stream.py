@@ -33,20 +33,26 @@ _MOST_WITHOUT_CHECKPOINT: Final = 64
 class StreamExchange(Exchange):
     """An exchange whose reply is a stream of frames."""
 
-    __slots__ = ("closing", "receive", "send")
+    __slots__ = ("closing", "receive", "send", "taken")
 
     def __init__(self, number: int, frame: Frame, cell: Cell, buffer: int) -> None:
         super().__init__(number, frame, cell)
         self.send, self.receive = trio.open_memory_channel[Frame](buffer)
         self.closing: deque[Frame] = deque()  # at most what one `emit.close` was given
+        self.taken = 0  # frames that the asker took, closing frames aside
 
     def discard_unread(self) -> None:
         """Forget what is buffered, so that delivered is what the asker took (R12)."""
+        self.drain()
+
+    def drain(self) -> list[Frame]:
+        """Take what is buffered off the asker's hands."""
+        unread: list[Frame] = []
         try:
             while True:
-                self.receive.receive_nowait()
-        except (trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
-            pass
+                unread.append(self.receive.receive_nowait())
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return unread
 
     def settle(self, value: object = None, error: BaseException | None = None) -> None:
         """End the stream, then settle it as any request."""
@@ -126,6 +132,21 @@ class Emit(Generic[FrameT]):
             for frame in frames:
                 self._notify(frame)
 
+    def discard_unread(self) -> int:
+        """
+        Take back what the asker has not taken yet; for handlers that are being cancelled.
+
+        Together with `close`, in one step: then the closing frames follow directly on what was
+        delivered, and can tell of it.
+
+        Returns:
+            How many frames the asker took.
+
+        Checkpoint: never.
+        """
+        self._exchange.discard_unread()
+        return self._exchange.taken
+
     def _notify(self, frame: Frame) -> None:
         self._cell.stage.observers.notify(
             FrameEmitted(trio.current_time(), self._cell.name, self._exchange.number, frame)
@@ -143,7 +164,7 @@ class ReplyStream(Generic[FrameT]):
     An outcome that nobody read, because the block was left early, is reported as a dead letter.
     """
 
-    __slots__ = ("_buffer", "_cell", "_count", "_exchange", "_is_read", "_request")
+    __slots__ = ("_buffer", "_cell", "_count", "_exchange", "_is_read", "_request", "_unread")
 
     def __init__(self, cell: Cell, request: StreamRequest[FrameT], buffer: int) -> None:
         if not buffer >= 1:
@@ -154,11 +175,20 @@ class ReplyStream(Generic[FrameT]):
         self._exchange: StreamExchange | None = None  # set on entry
         self._count = 0  # frames since the last checkpoint
         self._is_read = False  # the outcome reached the asker
+        self._unread: tuple[Frame, ...] = ()  # buffered frames that the block left
 
     @property
     def closing(self) -> tuple[FrameT, ...]:
         """The closing frames that were not taken; complete once the block has ended."""
         return cast("tuple[FrameT, ...]", tuple(self._opened().closing))
+
+    @property
+    def untaken(self) -> tuple[FrameT, ...]:
+        """
+        What the block left untaken: what was buffered, unless the handler took it back, and then
+        the closing frames; complete once the block has ended.
+        """
+        return cast("tuple[FrameT, ...]", (*self._unread, *self.closing))
 
     def _opened(self) -> StreamExchange:
         if self._exchange is None:
@@ -187,7 +217,7 @@ class ReplyStream(Generic[FrameT]):
         was_settled = exchange.state is RequestState.SETTLED
         exchange.cancel("the block of its stream was left")
         await exchange.wait_over()  # noqa: ASYNC102 - bounded by the alarm that `cancel` set
-        exchange.discard_unread()
+        self._unread = tuple(exchange.drain())
         if was_settled and exchange.error is not None and not self._is_read:
             self._cell.dead_letter(exchange, f"{type(exchange.error).__name__}, which nobody read")
 
@@ -221,6 +251,7 @@ class ReplyStream(Generic[FrameT]):
                 return await self._last()
         except trio.EndOfChannel:
             return await self._last()
+        exchange.taken += 1
         return cast("FrameT", frame)
 
     async def _last(self) -> FrameT:

@@ -1,0 +1,138 @@
+# Everything is run from here; `make help` lists the targets.
+#
+# The environment is .venv at the root. Three stamps say how much of it is installed: the command
+# line (cli), the tests on top (test), the checkers on top (dev). Each is renewed when
+# pyproject.toml is newer, and the larger ones renew the smaller.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CLI := $(VENV)/.stamp-cli
+TEST := $(VENV)/.stamp-test
+DEV := $(VENV)/.stamp-dev
+
+SOURCES := runtime actors tests examples docs/conf.py
+# ASYNC9 (checkpoints) is disabled by default, and --enable=ASYNC9 does not lift that: only a
+# --disable of our own does. ASYNC114 wants startable functions listed by their bare names, and
+# `run` is one: each start_soon(x.run) would then be taken for a mistake.
+FLAKE8_ASYNC := $(BIN)/flake8-async --enable=ASYNC,ASYNC9 --disable=ASYNC114
+PARTS := lint types readme-test docs examples
+# The test command as README.md states it: `make check` runs that one, whatever it is.
+README_TEST = $(shell sed -n 's/^\(make test\)\( .*\)\{0,1\}$$/\1/p' README.md | head -n 1)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test coverage check $(PARTS) fmt bench torture links news build clean dev
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+## -- Running it
+
+# Taken literally, so that make expands no $ in it.
+override Q := $(value Q)
+export Q
+
+demo: $(CLI) ## Let a team of agents answer a question: make demo Q="which planet is heaviest?"
+	@$(BIN)/greenroom demo $${Q:+"$$Q"}
+
+test: $(TEST) ## Run the test suite
+	$(BIN)/python -m pytest
+
+coverage: $(TEST) ## Run the test suite and report branch coverage
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+
+torture: $(TEST) ## Run the test suite with its deep sweeps (long)
+	GREENROOM_TORTURE=1 $(BIN)/python -m pytest
+
+examples: $(TEST) ## Run each example as a program and compare what it prints with its .out
+	@failed=0; for program in examples/*.py; do \
+		expected="$${program%.py}.out"; \
+		test -f "$$expected" || continue; \
+		if printed="$$($(BIN)/python "$$program")" && \
+			printf '%s\n' "$$printed" | diff -u "$$expected" -; then echo "ok $$program"; \
+		else echo "FAILED $$program"; failed=1; fi; \
+	done; exit $$failed
+
+bench: $(DEV) ## Run the benchmarks: the fixed Trio baselines
+	@for test in tell ask1 ask100 ring pipe spawn; do \
+		$(BIN)/python tests/bench/baselines/bench_trio.py plain $$test || exit 1; \
+	done
+
+## -- Checking it
+
+check: $(DEV) ## All that CI runs: lint, types, README's test command, docs, examples
+	@failed=0; table=; start=$$(date +%s); for part in $(PARTS); do \
+		printf '\n== %s\n' "$$part"; began=$$(date +%s); \
+		if $(MAKE) --no-print-directory $$part; then verdict=ok; \
+		else verdict=FAILED; failed=1; fi; \
+		table="$$table$$(printf '%-12s %5d s  %s' "$$part" $$(($$(date +%s) - began)) "$$verdict")|"; \
+	done; \
+	printf '\n'; printf '%s' "$$table" | tr '|' '\n'; \
+	printf '%-12s %5d s\n' total $$(($$(date +%s) - start)); exit $$failed
+
+lint: $(DEV) ## Style: ruff, flake8-async, codespell
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(FLAKE8_ASYNC) $$(find runtime actors -name '*.py')
+	$(BIN)/codespell $(SOURCES) docs .ci Makefile pyproject.toml README.md CHANGELOG.md
+
+types: $(DEV) links ## Types: mypy and pyright, both strict
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+readme-test:
+	@test -n "$(README_TEST)" || { echo "README.md states no test command; write a line 'make test'" >&2; exit 1; }
+	$(README_TEST)
+
+docs: $(DEV) ## Build the documentation, warnings as errors
+	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+fmt: $(DEV) ## Mend what ruff can mend, and format
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+## -- Keeping house
+
+links: ## Make the link tree build/dev/greenroom, for mypy, pyright and editors
+	@mkdir -p build/dev/greenroom
+	@ln -sfn ../../../runtime build/dev/greenroom/runtime
+	@ln -sfn ../../../actors build/dev/greenroom/actors
+
+news: $(DEV) ## Print the changelog entry that docs/news amounts to
+	$(BIN)/towncrier build --draft --version unreleased
+
+build: $(DEV) ## Build the sdist, and the wheel from it, into dist
+	rm -rf dist
+	$(BIN)/python -m build
+
+clean: ## Remove what was built (not .venv)
+	rm -rf build dist *.egg-info docs/_build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+dev: $(DEV) links ## Set up .venv with everything, for editors
+
+$(VENV)/.stamp-made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "greenroom needs Python 3.11 or newer, not $$($(PYTHON) -V 2>&1); write make PYTHON=python3.12" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(CLI): $(VENV)/.stamp-made pyproject.toml
+	@echo "setting up .venv (a minute, once)"
+	$(BIN)/python -m pip install --quiet --editable '.[cli]'
+	@touch $@
+
+$(TEST): $(VENV)/.stamp-made pyproject.toml
+	@echo "setting up .venv for the tests (a minute, once)"
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $(CLI) $@
+
+$(DEV): $(VENV)/.stamp-made pyproject.toml
+	@echo "setting up .venv for the checks (two minutes, once)"
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(CLI) $(TEST) $@

@@ -1,0 +1,162 @@
+"""
+`LLM`: the actor that owns the life of every model stream.
+
+One request is one response, and the handler is a short shell around two things that decide nothing
+twice: the provider, whose stream is closed by a plain function, and `ResponseReducer`, which says
+what to emit. Whatever ends the handler - the model's end, an error, a deadline, an interrupt, the
+asker leaving, the runtime going down - passes through one ``finally`` without an await in it: the
+stream is closed, and the closing frames go out (I5).
+"""
+
+import itertools
+import math
+from collections.abc import Iterable
+
+import trio
+
+from greenroom.actors.llm.frames import Generate, ResponseFrame
+from greenroom.actors.llm.patience import Deadline, Patience
+from greenroom.actors.llm.provider import Provider, ProviderStream
+from greenroom.actors.llm.response import ResponseReducer
+from greenroom.actors.llm.settings import UNSET, Settings
+from greenroom.runtime import Actor, Emit, handles
+
+__all__ = ["LLM"]
+
+
+class LLM(Actor, concurrency=8):
+    """
+    A model, as an actor: ``async with llm.stream(Generate(context)) as frames``.
+
+    Up to eight responses run at once; further ones wait in the mailbox, or write
+    ``class Wide(LLM, concurrency=100)``. No fault of a provider crashes it: faults are
+    `ResponseEnded` frames, so that one conversation can't take the others along (R17).
+
+    Args:
+        provider: The model's API. The actor runs it and closes it.
+        settings: What requests start from; those of a request are merged over them.
+        patience: The deadlines of each response.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        settings: Settings | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._provider = provider
+        self._settings = settings or Settings()
+        self._patience = patience or Patience()
+        self._numbers = itertools.count(1)
+
+    async def on_start(self) -> None:
+        """Start the provider's background work. Checkpoint: always."""
+        await self.nursery.start(self._provider.run, name=f"{self._provider.name} (provider)")
+
+    async def on_stop(self) -> None:  # noqa: ASYNC124, ASYNC910 - the close is a plain call
+        """Close the provider and every connection it has."""
+        self._provider.close()
+
+    @handles
+    async def generate(self, request: Generate, emit: Emit[ResponseFrame]) -> None:
+        """
+        Stream one response.
+
+        Cancellation: the stream is closed at once, without waiting; the asker finds
+        `ResponseEnded` with what it had taken until then among the closing frames.
+        """
+        settings = self._settings
+        if request.settings is not None:
+            settings, _ = settings.merge(request.settings)
+        context = request.context
+        reducer = ResponseReducer(
+            id=f"{self.ref.name}/{next(self._numbers)}",
+            model=settings.model if settings.model is not UNSET else "",
+            provider=self._provider.name,
+            started_at=trio.current_time(),
+            tools=[spec.name for spec in context.tools],
+        )
+        response = _Response(self._provider, self._patience, reducer, emit)
+        interrupted: str | None = "cancelled"  # what a Cancelled inside a group would leave it at
+        error: Exception | None = None
+        try:
+            await response.run(request, settings)
+            interrupted = None
+        except trio.Cancelled as cancelled:
+            interrupted = cancelled.reason or "cancelled"
+            raise
+        except Exception as exc:
+            interrupted, error = None, exc
+        finally:
+            response.close(interrupted, error)
+
+
+class _Response:
+    """One running response: the scope of its deadlines, and its stream."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        patience: Patience,
+        reducer: ResponseReducer,
+        emit: Emit[ResponseFrame],
+    ) -> None:
+        self._provider = provider
+        self._patience = patience
+        self._reducer = reducer
+        self._emit = emit
+        self._scope = trio.CancelScope()
+        self._started_at = trio.current_time()
+        self._stream: ProviderStream | None = None
+        self._due: Deadline | None = None  # the deadline that the scope's is
+        self._started: tuple[ResponseFrame, ...] = ()  # `ResponseStarted`, once made
+        self._emitted = 0  # frames
+
+    async def run(self, request: Generate, settings: Settings) -> None:
+        """Send the request and emit what comes, until the end or a deadline."""
+        with self._scope:
+            self._started = self._reducer.start()
+            await self._send(self._started)
+            self._wait_for(has_head=False)
+            self._stream = await self._provider.request(request.context, settings)
+            self._reducer.request_id = self._stream.request_id
+            while True:
+                self._wait_for(has_head=True)
+                events = await self._stream.events()
+                self._due = Deadline.RESPONSE
+                self._scope.deadline = self._started_at + self._patience.response
+                if not events:
+                    break
+                await self._send(self._reducer.feed(events, trio.current_time()))
+
+    async def _send(self, frames: Iterable[ResponseFrame]) -> None:  # noqa: ASYNC910 - as emit
+        for frame in frames:
+            await self._emit(frame)
+            self._emitted += 1
+
+    def _wait_for(self, *, has_head: bool) -> None:
+        """Set the deadline for the next wait; a slow consumer is not the provider's silence."""
+        last_token_at = self._reducer.last_token_at
+        at, self._due = self._patience.due(
+            started_at=self._started_at,
+            has_head=has_head,
+            last_token_at=None if last_token_at is None else trio.current_time(),
+        )
+        if at != math.inf or self._scope.deadline != math.inf:
+            self._scope.deadline = at
+
+    def close(self, interrupted: str | None, error: Exception | None) -> None:
+        """End the stream and the response, in one step."""
+        if self._stream is not None:
+            self._stream.close()
+        timed_out = self._due if self._scope.cancelled_caught else None
+        taken = self._emitted if interrupted is None else self._emit.discard_unread()
+        closing = self._reducer.finish(
+            trio.current_time(),
+            interrupted=interrupted,
+            timed_out=timed_out,
+            error=error,
+            taken=taken,
+        )
+        # an asker that left before it took the start gets both, so that no end stands alone
+        self._emit.close(*(self._started if taken == 0 else ()), *closing)

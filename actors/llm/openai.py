@@ -1,0 +1,440 @@
+"""
+Chat completions over the ``openai`` package: its client, our transport and our stream.
+
+The SDK makes the request (authentication, addresses, error classes), on a transport whose close is
+a plain function. The response's body never goes through the SDK's own stream, which cannot be
+closed reliably under cancellation: `OpenAIStream` reads it, splits the events and decodes them.
+
+Importing this module imports the SDK, which takes about a second; nothing else here does.
+"""
+
+import math
+import os
+import ssl
+from collections.abc import Mapping
+from typing import Any, cast
+
+import httpx2
+import openai
+import trio
+
+from greenroom.actors.llm.chunks import ChunkReader
+from greenroom.actors.llm.context import Context
+from greenroom.actors.llm.errors import (
+    Category,
+    ProviderError,
+    ProviderTimeout,
+    categorize,
+    error_in,
+    status_error,
+)
+from greenroom.actors.llm.patience import Deadline, Patience
+from greenroom.actors.llm.profile import PROFILES, Profile
+from greenroom.actors.llm.provider import Event, ModelSeen
+from greenroom.actors.llm.render import render
+from greenroom.actors.llm.settings import Settings
+from greenroom.actors.wire.body import BODY_EXTENSION, Body
+from greenroom.actors.wire.pipe import Dial, dial
+from greenroom.actors.wire.sse import EventTooLarge, SSESplitter
+from greenroom.actors.wire.transport import Transport
+
+__all__ = ["OpenAIProvider", "OpenAIStream"]
+
+# Bytes read of a body that is no event stream; errors are far shorter.
+_ERROR_LIMIT = 65536
+
+
+class _Client(openai.AsyncOpenAI):
+    """The SDK's client, without its look at the operating system in a thread."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # Only goes into a header; asking for it takes a thread at the first request, and so a
+        # wait that virtual time and cancellation can't see.
+        self._platform = "Unknown"
+
+
+class _ErrorsRead(httpx2.AsyncBaseTransport):
+    """Reads the start of an error's body, so that the SDK does not read the whole of it."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await self._transport.handle_async_request(request)
+        if response.status_code < 300:
+            return response
+        content = await _start_of(response.extensions[BODY_EXTENSION])
+        # What described the body as it was sent does not describe its start.
+        headers = [
+            (name, value)
+            for name, value in response.headers.multi_items()
+            if name not in ("content-length", "transfer-encoding", "content-encoding")
+        ]
+        return httpx2.Response(response.status_code, headers=headers, content=content)
+
+
+async def _start_of(body: Body) -> bytes:
+    """Return the first bytes of *body*, and close it."""
+    start = b""
+    try:
+        while len(start) < _ERROR_LIMIT and (more := await body.receive()):
+            start += more
+    except httpx2.TransportError:
+        pass  # the status is known, and says enough
+    finally:
+        body.close()
+    return start[:_ERROR_LIMIT]
+
+
+class OpenAIProvider:
+    """
+    Any server that speaks OpenAI's chat completions API; a `Provider`.
+
+    Args:
+        api_key: The key; by default that of the variable of *profile*. An empty one is none.
+        base_url: The server; by default that of *profile*.
+        profile: Its dialect, or the name of one; by default the one that ships for *base_url*,
+            and OpenAI's without that.
+        organization: Sent to OpenAI; by default the SDK's own choice there, elsewhere nothing.
+        project: Likewise.
+        default_headers: Sent with every request, over all others.
+        patience: Bounds the connecting, and every wait for bytes by the longest that may be
+            right. Who wants the deadlines kept one by one moves a scope, see `Patience.due`.
+        max_connections: Responses at once, > 0; more wait their turn.
+        max_keepalive: Idle connections kept, >= 0.
+        ssl_context: For https; the platform's usual trust by default.
+        dial: Opens connections.
+
+    Raises:
+        ProviderError: the provider needs a key and there is none, or it can't be one.
+        ValueError: an argument is out of its range, or there is no *base_url*.
+
+    Keys, organisations and headers that the environment holds for OpenAI are never sent anywhere
+    else.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        profile: Profile | str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        patience: Patience | None = None,
+        max_connections: int = 100,
+        max_keepalive: int = 20,
+        ssl_context: ssl.SSLContext | None = None,
+        dial: Dial = dial,
+    ) -> None:
+        self.profile = _profile(profile, base_url)
+        self.patience = Patience() if patience is None else patience
+        key = _key(api_key, self.profile)
+        self._headers = _ambient_headers(self.profile)
+        self._headers["Authorization"] = f"Bearer {key}" if key else openai.omit
+        if organization is not None:
+            self._headers["OpenAI-Organization"] = organization
+        if project is not None:
+            self._headers["OpenAI-Project"] = project
+        self._headers |= default_headers or {}
+        self._transport = Transport(
+            max_connections=max_connections,
+            max_keepalive=max_keepalive,
+            ssl_context=ssl_context,
+            dial=dial,
+        )
+        self._client = _Client(
+            # Both are set so that the SDK looks for neither in the environment; what is sent is
+            # the header above.
+            api_key=key or "none",
+            admin_api_key="",
+            base_url=self.profile.base_url,
+            max_retries=0,
+            http_client=httpx2.AsyncClient(transport=_ErrorsRead(self._transport), trust_env=False),
+        )
+        silence = _finite(self.patience.silence)
+        self._timeout = httpx2.Timeout(
+            connect=_finite(self.patience.connect), read=silence, write=silence, pool=None
+        )
+
+    def __repr__(self) -> str:
+        """Tell who is asked where."""
+        return f"<OpenAIProvider {self.name!r} at {self.profile.base_url}>"
+
+    @property
+    def name(self) -> str:
+        """The profile's name."""
+        return self.profile.name
+
+    @property
+    def transport(self) -> Transport:
+        """What holds the connections."""
+        return self._transport
+
+    async def request(self, context: Context, settings: Settings) -> "OpenAIStream":
+        """See `Provider.request`."""
+        body = render(context, settings, self.profile)
+        model = str(body["model"])
+        try:
+            answer: object = await self._client.post(
+                "/chat/completions",
+                body=body,
+                cast_to=httpx2.Response,
+                stream=True,
+                stream_cls=openai.AsyncStream[object],
+                options={
+                    "headers": self._headers,
+                    "timeout": self._timeout,
+                    "max_retries": 0,
+                    "security": {"bearer_auth": True},
+                },
+            )
+        except openai.APIStatusError as error:
+            # Not chained: the SDK's message holds the body unmasked.
+            raise status_error(
+                error.status_code,
+                error.response.headers,
+                error.response.content,
+                provider=self.name,
+                base_url=self.profile.base_url,
+                model=model,
+                key_variable=self.profile.key_variable,
+            ) from None
+        except openai.APIConnectionError as error:
+            raise self._connection_error(error.__cause__ or error) from error.__cause__
+        except openai.OpenAIError as error:
+            raise ProviderError(f"{self.name}: {error}", category=Category.UNKNOWN) from None
+        except UnicodeEncodeError as error:
+            raise ProviderError(
+                f"the request holds a text that is not Unicode ({error.reason}, at "
+                f"{error.start}); decode it with errors='replace'",
+                category=Category.INVALID_REQUEST,
+            ) from error
+        response = cast("httpx2.Response", answer)
+        content = response.extensions[BODY_EXTENSION]
+        kind = response.headers.get("content-type", "").partition(";")[0].strip()
+        if kind in ("application/json", "text/html"):
+            raise self._no_stream(kind, await _start_of(content))
+        return OpenAIStream(
+            content,
+            provider=self.name,
+            profile=self.profile,
+            patience=self.patience,
+            model=model,
+            request_id=response.headers.get("x-request-id"),
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the read deadlines of all responses, see `Transport.watch`."""
+        await self._transport.watch(task_status=task_status)
+
+    def close(self) -> None:
+        """See `Provider.close`."""
+        self._transport.close()
+
+    def _connection_error(self, cause: BaseException) -> ProviderError:
+        where = self.profile.base_url
+        if isinstance(cause, httpx2.ConnectTimeout):
+            return _timeout(self.name, Deadline.CONNECT, self.patience)
+        if isinstance(cause, httpx2.TimeoutException):
+            return _timeout(self.name, Deadline.HEADERS, self.patience)
+        if isinstance(cause, httpx2.ConnectError):
+            return ProviderError(
+                f"no server answers at {where} ({cause}); start it, or write another base_url",
+                category=Category.CONNECTIVITY,
+            )
+        if isinstance(cause, (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol)):
+            return ProviderError(
+                f"the request to {where} can't be sent: {cause}", category=Category.INVALID_REQUEST
+            )
+        if isinstance(cause, httpx2.DecodingError):
+            return ProviderError(f"{self.name}: {cause}", category=Category.MALFORMED)
+        return ProviderError(
+            f"{self.name} gave no answer ({cause}); is {where!r} an API?",
+            category=Category.CONNECTIVITY,
+        )
+
+    def _no_stream(self, kind: str, start: bytes) -> ProviderError:
+        """Return the error for an answer that is no event stream."""
+        message, code, error_type = error_in(start)
+        if b'"error"' in start:
+            return ProviderError(
+                f"{self.name} refused: {message}", category=categorize(None, code, error_type)
+            )
+        return ProviderError(
+            f"{self.name} answered with {kind}, not with an event stream; check base_url "
+            f"{self.profile.base_url!r} (most end in '/v1')",
+            category=Category.MALFORMED,
+        )
+
+
+class OpenAIStream:
+    """A response that is being received; a `ProviderStream`."""
+
+    def __init__(
+        self,
+        body: Body,
+        *,
+        provider: str,
+        profile: Profile,
+        patience: Patience,
+        model: str,
+        request_id: str | None,
+    ) -> None:
+        self._body = body
+        self._provider = provider
+        self._patience = patience
+        self._asked_model = model
+        self._request_id = request_id
+        self._splitter = SSESplitter()
+        self._reader = ChunkReader(provider, profile.reasoning)
+        self._has_token = False
+        # The stream is over once either is set; both are written by _end alone.
+        self._is_over = False
+        self._failure: ProviderError | None = None
+
+    @property
+    def request_id(self) -> str | None:
+        """See `ProviderStream.request_id`."""
+        return self._request_id
+
+    @property
+    def model(self) -> str:
+        """See `ProviderStream.model`."""
+        return self._reader.model or self._asked_model
+
+    @property
+    def payload(self) -> bytes:
+        """The last event as it was sent, fields that we don't know included."""
+        return self._reader.payload
+
+    @property
+    def body(self) -> Body:
+        """The response's body."""
+        return self._body
+
+    async def events(self) -> tuple[Event, ...]:
+        """
+        See `ProviderStream.events`.
+
+        Checkpoint: as `Body.receive`, whenever it waits and at least every 64 reads.
+        """
+        events: list[Event] = []
+        while not events and not self._is_over:
+            try:
+                data = await self._body.receive()
+            except httpx2.ReadTimeout:
+                waited_for = Deadline.BETWEEN_TOKENS if self._has_token else Deadline.FIRST_TOKEN
+                self._end(_timeout(self._provider, waited_for, self._patience))
+                break
+            except (httpx2.TransportError, httpx2.StreamError) as error:
+                failure = ProviderError(
+                    f"the connection to {self._provider} broke: {error}",
+                    category=Category.CONNECTIVITY,
+                )
+                failure.__cause__ = error
+                self._end(failure)
+                break
+            if data:
+                self._read(data, events)
+            else:
+                self._end()
+        if events:
+            return tuple(events)
+        await trio.lowlevel.checkpoint()
+        if self._failure is not None:
+            raise self._failure
+        return ()
+
+    def close(self) -> None:
+        """See `ProviderStream.close`."""
+        self._end()
+
+    def _read(self, data: bytes, events: list[Event]) -> None:
+        """Append what *data* completes, up to the end or to what is wrong with it."""
+        try:
+            for name, payload in self._splitter.feed(data):
+                events += self._reader.read(payload, name)
+        except EventTooLarge as error:
+            failure = ProviderError(f"{self._provider}: {error}", category=Category.MALFORMED)
+            failure.__cause__ = error
+            self._end(failure)
+        except ProviderError as failure:
+            self._end(failure)
+        if not self._has_token:
+            self._has_token = any(not isinstance(event, ModelSeen) for event in events)
+        if self._reader.is_done:
+            self._end()
+
+    def _end(self, failure: ProviderError | None = None) -> None:
+        """End the stream, once; what came before *failure* is still handed out."""
+        if not self._is_over:
+            self._is_over = True
+            self._failure = failure
+            self._body.close(complete=self._reader.is_done)
+
+
+def _profile(profile: Profile | str | None, base_url: str | None) -> Profile:
+    if isinstance(profile, str):
+        profile = Profile.named(profile)
+    if profile is None:
+        return Profile.for_base_url(base_url) if base_url else PROFILES["openai"]
+    if base_url:
+        return profile.at(base_url)
+    if not profile.base_url:
+        raise ValueError(
+            f"profile {profile.name!r} has no address of its own; "
+            f"pass base_url='http://127.0.0.1:8000/v1' or the like"
+        )
+    return profile
+
+
+def _key(api_key: str | None, profile: Profile) -> str:
+    """Return the key for *profile*, perhaps empty; never that of another provider."""
+    variable = profile.key_variable
+    if api_key is None:
+        api_key = os.environ.get(variable, "") if variable else ""
+    key = api_key.strip()
+    if not key and profile.needs_key:
+        raise ProviderError(
+            f"{profile.name} needs an API key; "
+            + (f"set {variable} or pass api_key='...'" if variable else "pass api_key='...'"),
+            category=Category.AUTHENTICATION,
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise ProviderError(
+            f"the API key for {profile.name} holds characters that no key has; copy it again",
+            category=Category.AUTHENTICATION,
+        )
+    return key
+
+
+def _ambient_headers(profile: Profile) -> dict[str, str | openai.Omit]:
+    """Return what keeps the headers that the SDK takes from the environment for OpenAI off."""
+    if profile.key_variable == PROFILES["openai"].key_variable:
+        return {}
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    names = [line.partition(":")[0].strip() for line in lines if ":" in line]
+    return dict.fromkeys(["OpenAI-Organization", "OpenAI-Project", *names], openai.omit)
+
+
+def _timeout(provider: str, deadline: Deadline, patience: Patience) -> ProviderTimeout:
+    """Return the error for a wait of the transport that timed out in the phase of *deadline*."""
+    seconds = {
+        Deadline.CONNECT: patience.connect,
+        Deadline.HEADERS: patience.headers,
+        Deadline.FIRST_TOKEN: patience.first_token,
+        Deadline.BETWEEN_TOKENS: patience.between_tokens,
+    }[deadline]
+    if deadline is not Deadline.CONNECT and seconds > patience.silence:
+        # A wait for bytes is bounded by the shortest that may be right, and that was shorter.
+        deadline, seconds = Deadline.RESPONSE, patience.response
+    return ProviderTimeout(
+        f"{provider} let a deadline pass: {deadline.value} ({seconds:g} s)", deadline=deadline
+    )
+
+
+def _finite(seconds: float) -> float | None:
+    return None if math.isinf(seconds) else seconds
