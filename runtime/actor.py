@@ -29,7 +29,9 @@ class Helpers(Protocol):
 
 
 class Spawner(Protocol):
-    """Whatever actors can be spawned on: a runtime, or an actor."""
+    """What an actor sees of its runtime: where to spawn actors, and find them by name."""
+
+    def find(self, name: str) -> Ref: ...
 
     async def spawn(
         self,

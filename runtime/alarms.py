@@ -55,6 +55,11 @@ class Alarms:
         self._closed = False
         self._scope: trio.CancelScope | None = None  # of the running task; None before and after
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called: the runtime is over."""
+        return self._closed
+
     def set(self, at: float, callback: Callable[[], None]) -> Alarm:
         """
         Call *callback* at *at* (Trio clock, seconds); ``math.inf`` for never.
@@ -84,7 +89,7 @@ class Alarms:
             earliest = self._heap[0][0] if self._heap else math.inf
             self._scope.deadline = -math.inf if self._closed else earliest
 
-    async def run(self) -> None:
+    async def run(self) -> None:  # noqa: ASYNC910
         """
         Ring alarms until `close`.
 

@@ -62,18 +62,18 @@ class Cell:
         held: How many reasons there are to start no further frame: cleanups that overran (R10).
         interrupt_pending: ``on_interrupt`` is to run before the next frame.
         ending: Makes the error of each request that the cell's end takes; None while it lives.
-        need_slot: Called after a frame was put while no slot waits; set by actors that may have more.
-        idle: How many slots wait for a frame.
+        need_slot: Called when a frame finds no slot waiting for it; set by actors that may have more.
     """
 
     __slots__ = (
         "_dead",
         "_down",
         "_drain",
+        "_interrupt_reason",
+        "_late",
         "_lot",
         "ending",
         "held",
-        "idle",
         "interrupt_pending",
         "mailbox",
         "name",
@@ -95,10 +95,11 @@ class Cell:
         self.interrupt_pending = False
         self.ending: Callable[[], RequestError] | None = None
         self.need_slot: Callable[[], None] | None = None
-        self.idle = 0
         self._lot = trio.lowlevel.ParkingLot()  # slots that may not go on yet
+        self._interrupt_reason = ""  # of the last interrupt
         self._down: Down | None = None
         self._drain: Alarm | None = None  # ends the draining; set by `stop`
+        self._late: Alarm | None = None  # names what outlives `end_all`; set by it
         self._dead: trio.Event | None = None  # made when first waited for
 
     def __repr__(self) -> str:
@@ -174,7 +175,7 @@ class Cell:
 
     def was_put(self, envelope: Envelope) -> None:
         """Note that *envelope* is in the mailbox."""
-        if not self.idle and self.need_slot is not None:
+        if self.need_slot is not None and self.mailbox.has_backlog:
             self.need_slot()
         if self.stage.observers:
             self.stage.observers.notify(
@@ -199,6 +200,8 @@ class Cell:
             if control:
                 await self.mailbox.put_control(envelope)
             else:
+                if self.need_slot is not None:
+                    self.need_slot()
                 await self.mailbox.put(envelope)
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             raise self.stopped_error(envelope.frame) from None
@@ -220,6 +223,7 @@ class Cell:
         Checkpoint: cancelled always; otherwise only while the mailbox is full.
         """
         self.stage.check_thread()
+        self.stage.check_run()
         if not self.is_open:
             raise self.stopped_error(exchange.frame)
         exchange.context = contextvars.copy_context()
@@ -261,12 +265,13 @@ class Cell:
             return
         self.mailbox.skip_before = self.mailbox.number + 1
         self.interrupt_pending = True
+        self._interrupt_reason = reason
         running = 0
         for slot in self.slots:
             envelope = slot.running
             if envelope is not None and not envelope.frame.uninterruptible:
                 running += 1
-                slot.cancel(reason, self.interrupted_error(envelope, reason))
+                slot.cancel(reason, self.interrupted_error(envelope))
                 if isinstance(envelope, Exchange):
                     envelope.discard_unread()
         if self.stage.observers:
@@ -274,8 +279,9 @@ class Cell:
                 ActorInterrupted(trio.current_time(), self.name, reason, running)
             )
 
-    def interrupted_error(self, envelope: Envelope, reason: str) -> Interrupted:
-        """Return the error for *envelope*, which an interrupt took."""
+    def interrupted_error(self, envelope: Envelope) -> Interrupted:
+        """Return the error for *envelope*, which the last interrupt took."""
+        reason = self._interrupt_reason
         return Interrupted(
             f"<Ref {self.name!r}> was interrupted ({reason}) before it was done with "
             f"{type(envelope.frame).__name__}",
@@ -309,13 +315,24 @@ class Cell:
     # -- the end
 
     def stop(self) -> None:
-        """Close the intake; what is queued is still handled, within ``drain_grace`` (R20)."""
-        if self.state is ActorState.RUNNING:
-            self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPING)
-            self.mailbox.close_intake()
+        """
+        Close the intake; what is queued is still handled, within ``drain_grace`` (R20).
+
+        An actor that is starting may end its start first, within the same grace.
+        """
+        if self.is_open and self._drain is None:
             self._drain = self.stage.alarms.set(
                 trio.current_time() + self.stage.drain_grace, lambda: self.end_all("stopped")
             )
+        if self.state is ActorState.RUNNING:
+            self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPING)
+            self.mailbox.close_intake()
+
+    def start(self) -> None:
+        """Note that the start is over; if `stop` was called meanwhile, it takes effect now."""
+        self.state = moved(ACTOR_MOVES, self.state, ActorState.RUNNING)
+        if self._drain is not None:
+            self.stop()
 
     def end_all(self, reason: DownReason, error: Callable[[], RequestError] | None = None) -> None:
         """Cancel every slot; their requests, and the queued ones, end with *error*."""
@@ -325,14 +342,24 @@ class Cell:
             )
             for slot in self.slots:
                 slot.cancel(f"{self.name!r} {reason}", self.ending())
+            self._late = self.stage.alarms.set(
+                trio.current_time() + self.stage.cleanup_grace, self._name_slots
+            )
             self.go_on()
+
+    def _name_slots(self) -> None:
+        """Name the handlers that are still there a grace after `end_all` (R10)."""
+        for slot in self.slots:
+            if slot.running is not None and slot.asking is None:
+                self.stage.report_overrun(self.name, slot.running.number, self.name, slot.task)
 
     def close(self, down: Down) -> None:
         """Note the end: settle what is left in the mailbox, and tell those who wait for it."""
         self._down = down
         self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPED)
-        if self._drain is not None:
-            self._drain.cancel()
+        for alarm in (self._drain, self._late):
+            if alarm is not None:
+                alarm.cancel()
         self.mailbox.close(self._left_over)
         if self._dead is not None:
             self._dead.set()
@@ -350,6 +377,8 @@ class Cell:
 
     async def wait_stopped(self) -> Down:
         """Wait for the end; always a checkpoint, and a cancel changes nothing."""
+        self.stage.check_thread()
+        self.stage.check_run()
         if self._down is None:
             self._dead = self._dead or trio.Event()
             await self._dead.wait()

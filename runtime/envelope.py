@@ -59,7 +59,7 @@ class Envelope:
 class Slot:
     """One handler task of an actor, and what it is doing."""
 
-    __slots__ = ("actor", "asking", "ending", "held", "running", "scope", "task")
+    __slots__ = ("actor", "asking", "ending", "held", "reason", "running", "scope", "task")
 
     def __init__(self, actor: str, task: trio.lowlevel.Task) -> None:
         self.actor = actor
@@ -72,13 +72,18 @@ class Slot:
         self.running: Envelope | None = None
         # why the running handler is being cancelled; set by interrupt, stop and crash
         self.ending: RequestError | None = None
+        # what the last `cancel` gave; it goes on to the requests that the handler waits for
+        self.reason: str | None = None
         # the request whose cleanup this slot's handler waits for; set when a cancel crosses (R8)
         self.asking: Exchange | None = None
 
     def cancel(self, reason: str, ending: RequestError | None = None) -> None:
         """Cancel what runs; the first *ending* given is the one its asker gets."""
+        self.reason = reason
         if self.ending is None:
             self.ending = ending
+        if isinstance(self.running, Exchange):
+            self.running.close()
         self.scope.cancel(reason=reason)
 
 
@@ -99,6 +104,7 @@ class Exchange(Envelope):
     __slots__ = (
         "_alarm",
         "_asker",
+        "_asking",
         "_overran",
         "_raise_cancel",
         "addressee",
@@ -124,13 +130,15 @@ class Exchange(Envelope):
         self.is_left = False  # the asker is gone or going; an error no longer reaches it
         self.slot: Slot | None = None  # set by `start`
         self._asker: trio.lowlevel.Task | None = None  # set while parked in `wait`
+        # of the handler that asked; set when a cancel crosses, and taken back by `_wake`
+        self._asking: Slot | None = None
         self._raise_cancel: Callable[[], NoReturn] | None = None
         self._alarm: Alarm | None = None
         self._overran = False
 
     # -- the asker's side
 
-    async def wait(self, *, link: bool = True) -> None:
+    async def wait(self, *, link: bool = True) -> None:  # noqa: ASYNC910
         """
         Wait until the request is settled; the outcome is then in `value` or `error`.
 
@@ -154,7 +162,7 @@ class Exchange(Envelope):
     def _has_value(self) -> bool:
         return self.state is RequestState.SETTLED and self.error is None
 
-    async def wait_over(self) -> None:
+    async def wait_over(self) -> None:  # noqa: ASYNC910
         """
         Wait until the handler of a cancelled request is over, or its cleanup bound is reached.
 
@@ -180,7 +188,7 @@ class Exchange(Envelope):
 
     def cancel(self, reason: str) -> None:
         """
-        Cancel the request on behalf of its asker; a no-op once it is settled or closing.
+        Cancel the request on behalf of its asker; a no-op once it is settled, or was cancelled so.
 
         A queued one becomes a tombstone: it keeps its place, and is skipped. A running one closes:
         its handler is cancelled, and the cleanup bound is set, the earlier of this runtime's grace
@@ -189,18 +197,26 @@ class Exchange(Envelope):
         self.is_left = True
         if self.state is RequestState.QUEUED:
             self.state = RequestState.SETTLED
-        elif self.state is RequestState.RUNNING:
-            self.state = RequestState.CLOSING
+        elif self.state is not RequestState.SETTLED and self._alarm is None:
+            self.close()
             stage = self.addressee.stage
             self.cleanup_by = trio.current_time() + stage.cleanup_grace
-            asking = stage.slots.get(self._asker or trio.lowlevel.current_task())
+            asking = stage.occupant(self._asker or trio.lowlevel.current_task())
             if isinstance(asking, Slot):
+                self._asking = asking
                 asking.asking = self
+                if asking.scope.cancel_called and asking.reason is not None:
+                    reason = asking.reason
                 if isinstance(asking.running, Exchange):
                     self.cleanup_by = min(self.cleanup_by, asking.running.cleanup_by)
             self._alarm = stage.alarms.set(self.cleanup_by, self._overrun)
             if self.slot is not None:
                 self.slot.cancel(reason)
+
+    def close(self) -> None:
+        """Note that the handler is cancelled, whoever did it; no-op if it was before."""
+        if self.state is RequestState.RUNNING:
+            self.state = RequestState.CLOSING
 
     def _overrun(self) -> None:
         """Let the caller go at the bound, and name the task that it waited for (R10)."""
@@ -222,6 +238,9 @@ class Exchange(Envelope):
         self.addressee.hold()
 
     def _wake(self) -> None:
+        asking, self._asking = self._asking, None
+        if asking is not None and asking.asking is self:
+            asking.asking = None
         asker, self._asker = self._asker, None
         if asker is not None:
             trio.lowlevel.reschedule(asker)
@@ -231,9 +250,13 @@ class Exchange(Envelope):
     def discard_unread(self) -> None:
         """Forget replies that the asker has not taken; an interrupt does, once it cancelled."""
 
+    def begin(self) -> None:
+        """Note that the request is no longer queued: to cancel it is to wait for its end."""
+        self.state = moved(REQUEST_MOVES, self.state, RequestState.RUNNING)
+
     def start(self, slot: Slot) -> None:
         """Note that *slot* runs the handler from now on."""
-        self.state = moved(REQUEST_MOVES, self.state, RequestState.RUNNING)
+        self.begin()
         self.slot = slot
 
     def settle(self, value: object = None, error: BaseException | None = None) -> None:
@@ -243,8 +266,6 @@ class Exchange(Envelope):
         self.error = error
         if self._alarm is not None:
             self._alarm.cancel()
-        if self.slot is not None and self.slot.asking is not None:
-            self.slot.asking = None
         if self._overran:
             self.addressee.release()
         self._wake()

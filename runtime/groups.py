@@ -51,8 +51,10 @@ def _is_echo(exc: BaseException, failures: list[BaseException]) -> bool:
 
 def _without_cancelled(exc: BaseException) -> BaseException | None:
     if _is_group(exc):
-        rest = exc.split(trio.Cancelled)[1]
-        return rest if rest is None or len(rest.exceptions) > 1 or rest is exc else sole_leaf(rest)
+        cancelled, rest = exc.split(trio.Cancelled)
+        if cancelled is None:
+            return exc  # split made an equal group, not the same one
+        return rest if rest is None or len(rest.exceptions) > 1 else sole_leaf(rest)
     return None if isinstance(exc, trio.Cancelled) else exc
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import trio
 
 from greenroom.runtime.groups import bare
+from greenroom.runtime.stage import Stage
 
 __all__ = ["InnerNursery"]
 
@@ -48,8 +49,10 @@ class InnerNursery:
             self._nursery.start_soon(function, *args, name=name)
             return
         if self._over is None:
+            # a copy, as a context can't be entered twice and the caller may be in it
+            context = self._context.copy()
+            context.run(self._parent, self._run, name=f"{self._name} (inner nursery)")
             self._over = trio.Event()
-            self._context.run(self._parent, self._run, name=f"{self._name} (inner nursery)")
         elif self._over.is_set():
             raise RuntimeError(f"actor {self._name!r} is over; it starts no more tasks")
         self._pending.append((contextvars.copy_context(), function, args, name))
@@ -64,7 +67,7 @@ class InnerNursery:
             await opened.wait()
         return await self._nursery.start(function, *args, name=name)
 
-    async def _run(self) -> None:
+    async def _run(self) -> None:  # noqa: ASYNC910
         assert self._over is not None
         try:
             with bare():
@@ -81,24 +84,33 @@ class InnerNursery:
             self._nursery = None
             self._over.set()
 
-    async def close(self) -> None:
+    async def close(self, stage: Stage) -> None:
         """
         Cancel every task in it and wait until they are over.
 
-        Cancellation: not cancellable, as the end of a nursery is not; whoever cancels the runtime
-        hears of a task that does not end (R10).
+        Cancellation: not cancellable, as the end of a nursery is not; a task that is not over
+        within ``cleanup_grace`` is named (R10).
 
         Checkpoint: only if it was ever used.
         """
         if self._over is None:
-            return
+            return  # noqa: ASYNC910
         while self._nursery is None and not self._over.is_set():
             with trio.CancelScope(shield=True):  # one step: the task that opens it is on its way
                 await trio.lowlevel.checkpoint()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel(reason=f"{self._name!r} is over")
+        alarm = stage.alarms.set(
+            trio.current_time() + stage.cleanup_grace, lambda: self._name_tasks(stage)
+        )
         with trio.CancelScope(shield=True):  # as a nursery waits for its children, whatever comes
             await self._over.wait()
+        alarm.cancel()
+
+    def _name_tasks(self, stage: Stage) -> None:
+        for task in self._nursery.child_tasks if self._nursery is not None else ():
+            if task not in stage.incarnations:  # those of children are named by themselves
+                stage.report_overrun(self._name, None, self._name, task)
 
 
 def _start_soon(

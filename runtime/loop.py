@@ -30,12 +30,19 @@ import trio
 from greenroom.runtime.actor import Actor, Spawner, settle_in
 from greenroom.runtime.cell import Cell, Down, DownReason
 from greenroom.runtime.envelope import Envelope, Exchange, Slot
-from greenroom.runtime.errors import ActorCrashed, ActorRestarted, Interrupted, Refused
+from greenroom.runtime.errors import (
+    ActorCrashed,
+    ActorRestarted,
+    ActorStopped,
+    Interrupted,
+    Refused,
+    RequestError,
+)
 from greenroom.runtime.events import ActorSpawned, HandlerEnded, HandlerStarted
 from greenroom.runtime.frames import Frame
-from greenroom.runtime.groups import sole_leaf
+from greenroom.runtime.groups import collapse, sole_leaf
 from greenroom.runtime.helpers import InnerNursery
-from greenroom.runtime.lifecycle import ACTOR_MOVES, ActorState, RequestState, moved
+from greenroom.runtime.lifecycle import RequestState
 from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy, Mailbox, is_tombstone
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.stage import Stage
@@ -81,6 +88,9 @@ class Children:
         """Start an actor; see `system.Runtime.spawn`."""
         stage = self._stage
         stage.check_thread()
+        stage.check_run()
+        if stage.alarms.is_closed:
+            raise RuntimeError(f"runtime {stage.name!r} is over; it starts no more actors")
         await trio.lowlevel.checkpoint_if_cancelled()
         actor = stage.context.copy().run(factory, *args)
         if not isinstance(actor, Actor):
@@ -97,20 +107,27 @@ class Children:
         )
         starting = Exchange(0, _Starting(), cell)
         incarnation = Incarnation(cell, actor, self._runtime, self._names, self._start_soon)
+        stage.context.run(self._start_soon, self._run, incarnation, cell, starting, name=cell.name)
         self._names[cell.name] = cell
         self._cells[cell] = None
-        stage.context.run(self._start_soon, self._run, incarnation, cell, starting, name=cell.name)
+        # from here on a cancel waits for the actor's end, as for a running request's
+        starting.begin()
         await starting.wait()
         if starting.error is not None:
             raise starting.error
         return incarnation.ref
 
     async def _run(self, incarnation: "Incarnation", cell: Cell, starting: Exchange) -> None:
+        task = trio.lowlevel.current_task()
+        self._stage.incarnations.add(task)
         try:
             await incarnation.run(starting, self._parent)
         finally:
+            self._stage.incarnations.remove(task)
             del self._cells[cell]
             del self._names[cell.name]
+            if starting.state is not RequestState.SETTLED:  # the start failed, and all is gone
+                starting.settle(error=incarnation.not_started)
 
     def _name(self, actor: Actor, name: str | None) -> str:
         if name is not None:
@@ -122,7 +139,7 @@ class Children:
         base = type(actor).__name__.lower()
         return next(made for n in count(1) if (made := f"{base}-{n}") not in self._names)
 
-    async def stop_all(self) -> None:
+    async def stop_all(self) -> None:  # noqa: ASYNC910
         """Stop them in reverse order of spawning, each with its drain. Checkpoint: if any lives."""
         while self._cells:
             cell = next(reversed(self._cells))
@@ -156,6 +173,11 @@ class Incarnation:
         self._children: Children | None = None  # made by the first spawn
         self._crashed: BaseException | None = None  # what ends this incarnation; the first wins
         self._slots = 1  # started so far; grows up to the actor's concurrency
+        # what the spawner gets when the start failed; set by `_start`
+        self.not_started: BaseException = ActorStopped(
+            f"<Ref {cell.name!r}> was ended before its start was over", "stopped"
+        )
+        self._control_runs = False  # the reader of the control lane is not over
         self._hook_runs = False  # on_interrupt is running in some slot
 
     # -- what the actor sees
@@ -198,80 +220,89 @@ class Incarnation:
             started = await self._start(slot, starting, parent)
             if started:
                 await self._serve(slot)
-                while len(cell.slots) > 1:
+                while len(cell.slots) > 1 or (self._control_runs and cell.ending is None):
                     await cell.wait_go_on()
                 if self._children is not None and self._crashed is None:
                     await self._children.stop_all()
             reason = "stopped"
+        except BaseException as error:  # noqa: ASYNC103 - raised below, at the end of this method
+            if isinstance(failure := collapse(error), trio.Cancelled):
+                raise
+            self._crash(failure)
         finally:
-            if starting.state is not RequestState.SETTLED:
-                starting.settle(error=cell.stopped_error(starting.frame))
+            cell.need_slot = None
             self._vacate(slot)
-            # as a nursery waits for its children; who does not end is named by R10's alarm
-            await self.helpers.close()  # noqa: ASYNC102
-            if started:
-                await self._stop()  # noqa: ASYNC102 - shields itself, within the cleanup bound
+            try:
+                # as a nursery waits for its children; who does not end is named by R10's alarm
+                await self.helpers.close(cell.stage)  # noqa: ASYNC102
+                if started:
+                    await self._stop()  # noqa: ASYNC102 - shields itself, within the cleanup bound
+            finally:
+                if self._crashed is not None:
+                    reason = "crashed"
+                cell.close(Down(reason, self._crashed))
             if self._crashed is not None:
-                reason = "crashed"
-            cell.close(Down(reason, self._crashed))
-        if self._crashed is not None:
-            raise self._crashed
+                raise self._crashed  # also out of a cancellation, which would hide it (I7)
 
     async def _start(self, slot: Slot, starting: Exchange, parent: str | None) -> bool:
         """Run ``on_start`` as the request of the spawner, and tell whether the actor lives."""
         cell = self._cell
-        if starting.state is RequestState.SETTLED:
+        if starting.state is RequestState.CLOSING:
             await trio.lowlevel.checkpoint()  # the spawner left before this task began
             return False
-        starting.start(slot)
+        starting.slot = slot
         done = False
         settle_in(self._actor, self)
         try:
             with slot.scope:
                 if cell.routes.has_control:
+                    self._control_runs = True
                     self.helpers.start_soon(self._control)
                 await self._actor.on_start()
                 done = True
         except Exception as exc:
-            starting.settle(error=sole_leaf(exc))
-            return False
+            self.not_started = sole_leaf(exc)
+            if starting.is_left:
+                self._crash(self.not_started)  # the spawner won't raise it
+            return False  # noqa: ASYNC910
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._crashed is not None:
-            starting.settle(error=self._crash_error(starting, self._crashed))
+            self.not_started = self._crash_error(starting, self._crashed)
+        if cell.ending is not None or not done:
             return False
-        if not done:
-            starting.settle(error=cell.stopped_error(starting.frame))
-            return False
-        cell.state = moved(ACTOR_MOVES, cell.state, ActorState.RUNNING)
+        cell.start()
         if self._actor.concurrency > 1:
             cell.need_slot = self._add_slot
+            if cell.mailbox.has_backlog:
+                self._add_slot()
         if cell.stage.observers:
             cell.stage.observers.notify(ActorSpawned(trio.current_time(), cell.name, parent))
         starting.settle(value=self.ref)
         return True
 
-    async def _stop(self) -> None:
+    async def _stop(self) -> None:  # noqa: ASYNC910
         """Run ``on_stop``, shielded, within the cleanup bound."""
         if type(self._actor).on_stop is Actor.on_stop:
-            return
+            return  # noqa: ASYNC910
         stage = self._cell.stage
         task = trio.lowlevel.current_task()
-        with trio.CancelScope(shield=True) as scope:  # ended by the alarm
+        scope = trio.CancelScope(shield=True)  # ended by the alarm
 
-            def overrun() -> None:
-                stage.report_overrun(self._cell.name, None, self._cell.name, task)
-                scope.cancel(reason="on_stop overran its bound")
+        def overrun() -> None:
+            stage.report_overrun(self._cell.name, None, self._cell.name, task)
+            scope.cancel(reason="on_stop overran its bound")
 
-            alarm = stage.alarms.set(trio.current_time() + stage.cleanup_grace, overrun)
-            try:
+        alarm = stage.alarms.set(trio.current_time() + stage.cleanup_grace, overrun)
+        try:
+            with scope:  # noqa: ASYNC912
                 await self._actor.on_stop()
-            except Exception as exc:
-                error = sole_leaf(exc)
-                if self._crashed is not None:
-                    error = BaseExceptionGroup("a crash, and on_stop", [self._crashed, error])
-                self._crashed = error
-            finally:
-                alarm.cancel()
+        except Exception as exc:
+            error = sole_leaf(exc)
+            if self._crashed is not None:
+                error = BaseExceptionGroup("a crash, and on_stop", [self._crashed, error])
+            self._crashed = error
+        finally:
+            alarm.cancel()
 
     # -- slots
 
@@ -282,18 +313,33 @@ class Incarnation:
         return slot
 
     def _vacate(self, slot: Slot) -> None:
-        for envelope in (slot.running, slot.held):
-            if envelope is not None:
-                self._settle(envelope, error=self._cell.stopped_error(envelope.frame))
-        slot.running = slot.held = None
+        """Take *slot* off, and settle what it was cut off from."""
+        if slot.running is not None:
+            envelope, slot.running = slot.running, None
+            self._settle(envelope, error=slot.ending or self._end_error())
+            self._ended(envelope, "cancelled")
+        if slot.held is not None:
+            envelope, slot.held = slot.held, None
+            if not is_tombstone(envelope):
+                self._settle(envelope, error=self._end_error())
+                self._cell.dead_letter(envelope, "the actor stopped")
         self._cell.slots.remove(slot)
         del self._cell.stage.slots[slot.task]
         self._cell.go_on()
 
+    def _end_error(self) -> RequestError:
+        """Return the error of a request that the end of this incarnation takes."""
+        if self._cell.ending is None:  # not from within, so the runtime itself was cancelled
+            return ActorStopped(f"<Ref {self._cell.name!r}> was cancelled", "cancelled")
+        return self._cell.ending()
+
     def _add_slot(self) -> None:
-        if self._slots < self._actor.concurrency:
-            self._slots += 1
-            self.helpers.start_soon(self._run_slot, name=f"{self._cell.name} ({self._slots})")
+        self._slots += 1
+        if self._slots == self._actor.concurrency:
+            self._cell.need_slot = None
+        self._cell.stage.context.run(
+            self.helpers.start_soon, self._run_slot, name=f"{self._cell.name} ({self._slots})"
+        )
 
     async def _run_slot(self) -> None:
         slot = self._occupy()
@@ -302,7 +348,7 @@ class Incarnation:
         finally:
             self._vacate(slot)
 
-    async def _serve(self, slot: Slot) -> None:
+    async def _serve(self, slot: Slot) -> None:  # noqa: ASYNC910
         """Handle frames until the mailbox is closed and empty, or the cell ends."""
         cell = self._cell
         over = False
@@ -312,6 +358,14 @@ class Incarnation:
                     over = await self._handle_frames(slot)
             except Exception as exc:
                 self._settle_failed(slot, exc)
+            except BaseExceptionGroup as group:
+                # the runtime is cancelled while a handler's own nursery failed: each its own way
+                cancelled, failed = group.split(trio.Cancelled)
+                if not isinstance(failed, Exception):
+                    raise
+                self._settle_failed(slot, failed)
+                if cancelled is not None:
+                    raise cancelled from None
             else:
                 self._settle_cancelled(slot)
             # a runtime that is cancelled too must not start another frame (R9)
@@ -338,30 +392,29 @@ class Incarnation:
                 taken += 1
             except trio.WouldBlock:
                 taken = 0
-                cell.idle += 1
                 try:
                     envelope = await mailbox.receive()
                 except trio.EndOfChannel:
-                    return True
-                finally:
-                    cell.idle -= 1
+                    return True  # noqa: ASYNC910
             except trio.EndOfChannel:
                 await trio.lowlevel.checkpoint()
                 return True
+            slot.held = envelope
             if cell.held or cell.interrupt_pending or self._hook_runs:
-                slot.held = envelope
                 await self._hold()
-                slot.held = None
+            if cell.ending is not None:
+                break  # it ended between the frame's arrival and this step; see `_vacate`
+            slot.held = None
             if is_tombstone(envelope):
                 continue
             if mailbox.skips(envelope):
-                self._settle(envelope, error=cell.interrupted_error(envelope, "skipped"))
+                self._settle(envelope, error=cell.interrupted_error(envelope))
                 cell.dead_letter(envelope, "interrupted")
                 continue
             await self._handle(slot, envelope)
-        return False
+        return False  # noqa: ASYNC910
 
-    async def _hold(self) -> None:
+    async def _hold(self) -> None:  # noqa: ASYNC910
         """Wait until nothing holds frames back; run ``on_interrupt`` if it is due (R17)."""
         cell = self._cell
         while cell.held or cell.interrupt_pending or self._hook_runs:
@@ -456,7 +509,7 @@ class Incarnation:
 
     def _crash(self, error: BaseException) -> None:
         """End this incarnation; the first crash is the one that is raised."""
-        if self._crashed is None:
+        if self._crashed is None or isinstance(error, (KeyboardInterrupt, SystemExit)):
             self._crashed = error
 
         def restarted() -> ActorRestarted:
@@ -484,11 +537,13 @@ class Incarnation:
     async def _control(self) -> None:
         """Handle control frames at once, whatever the slots do (R1)."""
         cell = self._cell
-        while True:
+        while True:  # noqa: ASYNC913
             try:
                 envelope = await cell.mailbox.take_control()
             except trio.EndOfChannel:
-                return
+                self._control_runs = False
+                cell.go_on()
+                return  # noqa: ASYNC910
             frame = envelope.frame
             route = cell.routes.find(type(frame))
             assert route is not None  # admitted
@@ -501,7 +556,7 @@ class Incarnation:
             except Exception as exc:
                 self._ended(envelope, type(exc).__name__)
                 self._crash(exc)
-                return
+                return  # noqa: ASYNC910
             self._ended(envelope, "replied")
 
 

@@ -199,6 +199,11 @@ class Mailbox:
                 leftover(envelope)
             lane.close()
 
+    @property
+    def has_backlog(self) -> bool:
+        """Whether frames wait in the data lane, that is, no slot was waiting for them."""
+        return self._send.statistics().current_buffer_used > 0
+
     def statistics(self) -> MailboxStatistics:
         """Return the figures of this moment."""
         data = self._send.statistics()

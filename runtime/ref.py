@@ -68,6 +68,7 @@ class Ref:
         """
         cell = self._cell
         control = cell.admit(frame)
+        cell.stage.check_run()
         envelope = Envelope(cell.mailbox.next_number(), frame)
         await trio.lowlevel.checkpoint_if_cancelled()
         try:

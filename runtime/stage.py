@@ -32,6 +32,7 @@ class Stage:
         alarms: Deadlines of cleanups and drains.
         observers: Who is told of events.
         slots: Which slot runs in which task; kept by the loop.
+        incarnations: The first task of each actor, as long as it lives; kept by the loop.
         cleanup_grace: Seconds that a caller waits for a cancelled handler.
         drain_grace: Seconds that a stopping actor has for what is queued.
         context: The context variables that actor tasks start with.
@@ -44,6 +45,7 @@ class Stage:
         "cleanup_grace",
         "context",
         "drain_grace",
+        "incarnations",
         "name",
         "observers",
         "slots",
@@ -64,6 +66,7 @@ class Stage:
         self.alarms = Alarms()
         self.observers = Observers(observers)
         self.slots: dict[trio.lowlevel.Task, Occupant] = {}
+        self.incarnations: set[trio.lowlevel.Task] = set()
         self.cleanup_grace = cleanup_grace
         self.drain_grace = drain_grace
         self.context = contextvars.copy_context()
@@ -90,6 +93,14 @@ class Stage:
         """Return the name of the actor whose handler is running this code, or None."""
         slot = self.slots.get(trio.lowlevel.current_task())
         return slot.actor if slot else None
+
+    def occupant(self, task: trio.lowlevel.Task) -> Occupant | None:
+        """Return who runs in *task*, or in the task that waits for it at a nursery's end."""
+        while (slot := self.slots.get(task)) is None:
+            if task.parent_nursery is None:
+                return None
+            task = task.parent_nursery.parent_task
+        return slot
 
     def name_occupants(self) -> None:
         """Report every slot that is still there: the runtime was cancelled a grace ago (R10)."""

@@ -33,13 +33,16 @@ _MOST_WITHOUT_CHECKPOINT: Final = 64
 class StreamExchange(Exchange):
     """An exchange whose reply is a stream of frames."""
 
-    __slots__ = ("closing", "receive", "send", "taken")
+    __slots__ = ("closing", "discarded", "receive", "send", "sent")
 
     def __init__(self, number: int, frame: Frame, cell: Cell, buffer: int) -> None:
         super().__init__(number, frame, cell)
         self.send, self.receive = trio.open_memory_channel[Frame](buffer)
         self.closing: deque[Frame] = deque()  # at most what one `emit.close` was given
-        self.taken = 0  # frames that the asker took, closing frames aside
+        # frames that went into the channel, and of these, those that `drain` took out again; the
+        # rest is with the asker, or was handed to its waiting task, which will have it
+        self.sent = 0
+        self.discarded = 0
 
     def discard_unread(self) -> None:
         """Forget what is buffered, so that delivered is what the asker took (R12)."""
@@ -52,6 +55,7 @@ class StreamExchange(Exchange):
             while True:
                 unread.append(self.receive.receive_nowait())
         except (trio.WouldBlock, trio.EndOfChannel):
+            self.discarded += len(unread)
             return unread
 
     def settle(self, value: object = None, error: BaseException | None = None) -> None:
@@ -75,7 +79,7 @@ class Emit(Generic[FrameT]):
         self._count = 0  # frames since the last checkpoint
         self._closed = False
 
-    async def __call__(self, frame: FrameT) -> None:
+    async def __call__(self, frame: FrameT) -> None:  # noqa: ASYNC910
         """
         Send *frame* to the asker, waiting while its buffer is full.
 
@@ -106,8 +110,14 @@ class Emit(Generic[FrameT]):
             exchange.send.send_nowait(frame)
             self._count += 1
         except trio.WouldBlock:
-            await exchange.send.send(frame)
+            try:
+                await exchange.send.send(frame)
+            except trio.ClosedResourceError:
+                raise RuntimeError(
+                    f"emit({type(frame).__name__}) waited while its stream was closed"
+                ) from None
             self._count = 0
+        exchange.sent += 1
         if self._cell.stage.observers:
             self._notify(frame)
 
@@ -145,7 +155,7 @@ class Emit(Generic[FrameT]):
         Checkpoint: never.
         """
         self._exchange.discard_unread()
-        return self._exchange.taken
+        return self._exchange.sent - self._exchange.discarded
 
     def _notify(self, frame: Frame) -> None:
         self._cell.stage.observers.notify(
@@ -164,7 +174,16 @@ class ReplyStream(Generic[FrameT]):
     An outcome that nobody read, because the block was left early, is reported as a dead letter.
     """
 
-    __slots__ = ("_buffer", "_cell", "_count", "_exchange", "_is_read", "_request", "_unread")
+    __slots__ = (
+        "_buffer",
+        "_cell",
+        "_count",
+        "_exchange",
+        "_is_read",
+        "_request",
+        "_unread",
+        "_waits",
+    )
 
     def __init__(self, cell: Cell, request: StreamRequest[FrameT], buffer: int) -> None:
         if not buffer >= 1:
@@ -174,13 +193,15 @@ class ReplyStream(Generic[FrameT]):
         self._buffer = buffer
         self._exchange: StreamExchange | None = None  # set on entry
         self._count = 0  # frames since the last checkpoint
+        self._waits = False  # a task is reading, and waits
         self._is_read = False  # the outcome reached the asker
         self._unread: tuple[Frame, ...] = ()  # buffered frames that the block left
 
     @property
     def closing(self) -> tuple[FrameT, ...]:
         """The closing frames that were not taken; complete once the block has ended."""
-        return cast("tuple[FrameT, ...]", tuple(self._opened().closing))
+        left = self._exchange.closing if self._exchange is not None else ()
+        return cast("tuple[FrameT, ...]", tuple(left))
 
     @property
     def untaken(self) -> tuple[FrameT, ...]:
@@ -231,6 +252,7 @@ class ReplyStream(Generic[FrameT]):
         Raises:
             StopAsyncIteration: the handler returned, and every frame was taken.
             RequestError: the handler did not return; see ``Ref.ask``.
+            trio.BusyResourceError: another task waits for the next frame.
 
         Cancellation: no frame is lost; the request is cancelled when the block is left (R8).
 
@@ -245,20 +267,33 @@ class ReplyStream(Generic[FrameT]):
             self._count += 1
         except trio.WouldBlock:
             self._count = 0
+            self._check_sole_reader()
+            self._waits = True
             try:
                 frame = await exchange.receive.receive()
             except trio.EndOfChannel:
+                self._waits = False
                 return await self._last()
+            finally:
+                self._waits = False
         except trio.EndOfChannel:
             return await self._last()
-        exchange.taken += 1
-        return cast("FrameT", frame)
+        return cast("FrameT", frame)  # noqa: ASYNC910
+
+    def _check_sole_reader(self) -> None:
+        if self._waits:
+            raise trio.BusyResourceError("another task is already reading this stream")
 
     async def _last(self) -> FrameT:
         exchange = self._opened()
         if exchange.closing:
-            return cast("FrameT", exchange.closing.popleft())
-        await exchange.wait(link=False)
+            return cast("FrameT", exchange.closing.popleft())  # noqa: ASYNC910
+        self._check_sole_reader()
+        self._waits = True
+        try:
+            await exchange.wait(link=False)
+        finally:
+            self._waits = False
         self._is_read = True
         if exchange.error is not None:
             raise exchange.error

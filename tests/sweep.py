@@ -34,8 +34,9 @@ _POINT_LIMIT = 20_000
 class Cut(trio.abc.Instrument):
     """The block that is cancelled, at one point; used once, as a plain context manager."""
 
-    def __init__(self, point: int) -> None:
+    def __init__(self, point: int, *, everywhere: bool = False) -> None:
         self.point = point
+        self._everywhere = everywhere
         self.reached = False  # the cancel was made; False after the block: it ended before
         self._seen = 0
         self._scope = trio.CancelScope()
@@ -75,6 +76,8 @@ class Cut(trio.abc.Instrument):
         self._seen += 1
 
     def _is_below(self, task: trio.lowlevel.Task) -> bool:
+        if self._everywhere:
+            return self._root is not None and task.parent_nursery is not None
         while task is not self._root:
             nursery = task.parent_nursery
             if nursery is None or nursery in self._outer:
@@ -83,9 +86,14 @@ class Cut(trio.abc.Instrument):
         return True
 
 
-def sweep(scenario: Callable[[Cut], Awaitable[None]], *, name: str = "") -> int:
+def sweep(
+    scenario: Callable[[Cut], Awaitable[None]], *, name: str = "", everywhere: bool = False
+) -> int:
     """
     Run *scenario* for point 0, 1, 2 and so on, until its block ends before the point.
+
+    With *everywhere*, the points are the steps of every task while the block lasts, those of actors
+    and of a server in the same run among them: all moments at which a cancel can come from outside.
 
     A run fails by raising, or by any warning (a generator, a socket, a coroutine left behind).
 
@@ -96,7 +104,7 @@ def sweep(scenario: Callable[[Cut], Awaitable[None]], *, name: str = "") -> int:
     gc.freeze()  # makes the collection after each run cheap
     try:
         for point in range(_POINT_LIMIT):
-            cut = Cut(point)
+            cut = Cut(point, everywhere=everywhere)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 try:

@@ -54,7 +54,7 @@ class Agent(Actor):
     def __init__(
         self,
         llm: Ref,
-        tools: Iterable[Tool | Callable[..., Any]] = (),
+        tools: Iterable[Tool[..., Any] | Callable[..., Any]] = (),
         instructions: str = "",
         handoffs: Iterable[Handoff] = (),
         settings: Settings | None = None,
@@ -65,7 +65,7 @@ class Agent(Actor):
             raise ValueError(f"max_steps must be an int >= 1, not {max_steps!r}")
         self._llm = llm
         self._tools = tuple(tools)
-        self._handoffs = {handoff.spec.name: handoff for handoff in handoffs}
+        self._handoffs = tuple(handoffs)
         self._settings = settings or Settings()
         if instructions:
             self._settings = attrs.evolve(self._settings, system_instruction=instructions)
@@ -79,12 +79,10 @@ class Agent(Actor):
         """Spawn the dispatcher, which runs the tools. Checkpoint: always."""
         dispatcher = Dispatcher(self._tools)
         self._specs = dispatcher.specs
-        taken = {spec.name for spec in self._specs} & set(self._handoffs)
+        taken = {s.name for s in self._specs} & {h.spec.name for h in self._handoffs}
         if taken:
             raise ValueError(f"a tool and a handoff are both named {', '.join(sorted(taken))}")
-        self._dispatcher = await self.spawn(
-            Dispatcher, self._tools, name=f"{self.ref.name}.tools"
-        )
+        self._dispatcher = await self.spawn(Dispatcher, self._tools, name=f"{self.ref.name}.tools")
 
     @handles
     async def converse(self, request: UserMessage, emit: Emit[TurnFrame]) -> None:
@@ -102,7 +100,7 @@ class Agent(Actor):
     @handles
     async def take_over(self, request: TakeOver, emit: Emit[TurnFrame]) -> None:
         """Take a turn in somebody else's conversation."""
-        handoffs = self._handoffs if request.may_hand_off else {}
+        handoffs = self._handoffs if request.may_hand_off else ()
         turn = Turn(self.ref.name, request.context, emit)
         interrupted: str | None = "cancelled"
         try:
@@ -117,7 +115,7 @@ class Agent(Actor):
     @handles
     async def conversation(self, request: Conversation) -> Context:  # noqa: ASYNC124, ASYNC910
         """Reply with the conversation as it stands."""
-        return self._context
+        return self._context  # noqa: ASYNC910
 
     @handles
     async def rewind(self, request: Rewind) -> Context:  # noqa: ASYNC124, ASYNC910
@@ -128,7 +126,7 @@ class Agent(Actor):
         self._context = Context.of(*messages[:kept])
         if not kept:
             self._owner = None
-        return self._context
+        return self._context  # noqa: ASYNC910
 
     async def _converse(self, text: str, emit: Sink) -> TurnEnded:
         context = self._context.with_(User(text))
@@ -151,15 +149,25 @@ class Agent(Actor):
             raise
         finally:
             self._context, ended = turn.close(interrupted)
-        return ended
+        return ended  # noqa: ASYNC910
 
-    async def _run_here(self, turn: Turn, handoffs: dict[str, Handoff]) -> Ref | None:
+    async def _run_here(self, turn: Turn, handoffs: Iterable[Handoff]) -> Ref | None:
         assert self._dispatcher is not None, "on_start spawned it"
+        takers: dict[str, Ref] = {}
+        specs = [*self._specs]
+        for handoff in handoffs:
+            to = handoff.to
+            try:
+                takers[handoff.spec.name] = self.runtime.find(to) if isinstance(to, str) else to
+            except LookupError:
+                continue
+            specs.append(handoff.spec)
         return await turn.run_here(
+            self.ref.name,
             self._llm,
             self._dispatcher,
-            (*self._specs, *(handoff.spec for handoff in handoffs.values())),
-            handoffs,
+            tuple(specs),
+            takers,
             self._settings,
             self._max_steps,
         )

@@ -1,5 +1,7 @@
 """Agents for agents: `handoff` gives the conversation away, `as_tool` asks for an answer."""
 
+from typing import Any
+
 import attrs
 
 from greenroom.actors.agent.frames import Outcome, TakeOver, TurnEnded
@@ -14,13 +16,13 @@ __all__ = ["Handoff", "as_tool", "handoff"]
 class Handoff:
     """A tool by whose call the model gives the conversation to another agent."""
 
-    to: Ref
-    """The agent that takes over."""
+    to: Ref | str
+    """The agent that takes over, or its name."""
     spec: ToolSpec
     """What the model is told of it."""
 
 
-def handoff(to: Ref, *, description: str, name: str | None = None) -> Handoff:
+def handoff(to: Ref | str, *, description: str, name: str | None = None) -> Handoff:
     """
     Let an agent hand its conversation to *to*.
 
@@ -28,14 +30,16 @@ def handoff(to: Ref, *, description: str, name: str | None = None) -> Handoff:
     do the turns after it. The asker's stream goes on; a `HandedOff` frame marks the place.
 
     Args:
-        to: The other agent.
+        to: The other agent; or its name, for agents that hand over to one another. It is looked up
+            for each turn, and not offered while nobody has the name.
         description: What it is good at, for the model.
         name: What the model calls it; ``transfer_to_<agent>`` if not given.
     """
-    return Handoff(to, ToolSpec(name or f"transfer_to_{_identifier(to.name)}", description))
+    made = f"transfer_to_{_identifier(to if isinstance(to, str) else to.name)}"
+    return Handoff(to, ToolSpec(name or made, description))
 
 
-def as_tool(agent: Ref, *, description: str, name: str | None = None) -> Tool:
+def as_tool(agent: Ref, *, description: str, name: str | None = None) -> Tool[..., Any]:
     """
     Make *agent* a tool: the model asks it a question, and gets the answer.
 

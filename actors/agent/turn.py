@@ -22,7 +22,6 @@ from greenroom.actors.agent.frames import (
     TurnEnded,
     TurnFrame,
 )
-from greenroom.actors.agent.handoff import Handoff
 from greenroom.actors.agent.transcript import Phase, Transcript
 from greenroom.actors.llm.context import Context, ToolCall, ToolSpec
 from greenroom.actors.llm.frames import (
@@ -109,15 +108,16 @@ class Turn:
 
     async def run_here(
         self,
+        agent: str,
         llm: Ref,
         dispatcher: Ref,
         tools: tuple[ToolSpec, ...],
-        handoffs: Mapping[str, Handoff],
+        handoffs: Mapping[str, Ref],
         settings: Settings,
         max_steps: int,
     ) -> Ref | None:
         """
-        Alternate between *llm* and *dispatcher* until there is an answer.
+        Let *agent* alternate between *llm* and *dispatcher* until there is an answer.
 
         Returns:
             The agent that is to go on, if the model handed off.
@@ -125,6 +125,7 @@ class Turn:
         Checkpoint: always.
         """
         await trio.lowlevel.checkpoint()
+        self._agent = agent
         try:
             for _ in range(max_steps):
                 ended = await self._respond(llm, tools, settings)
@@ -165,7 +166,7 @@ class Turn:
                             taker = frame.to
         except RequestError as error:
             self._outcome, self._detail = Outcome.FAILED, str(error)
-            return None
+            return None  # noqa: ASYNC910
         finally:
             self._feed_untaken(stream)
         return taker
@@ -191,7 +192,7 @@ class Turn:
     async def _dispatch(self, dispatcher: Ref, calls: list[ToolCall]) -> None:
         """Run *calls* and forward their results. Checkpoint: unless there are none."""
         if not calls:
-            return
+            return  # noqa: ASYNC910
         stream: ReplyStream[DispatchFrame] = dispatcher.stream(Dispatch(tuple(calls)))
         try:
             async with stream:
@@ -200,12 +201,12 @@ class Turn:
         finally:
             self._feed_untaken(stream)
 
-    async def _hand_off(self, handoffs: Mapping[str, Handoff]) -> Ref | None:
+    async def _hand_off(self, handoffs: Mapping[str, Ref]) -> Ref | None:
         """Settle the calls that hand off, the first of which does. Checkpoint: as emit."""
         taker: Ref | None = None
         for call in self._transcript.open_calls():
             if taker is None:
-                taker = handoffs[call.name].to
+                taker = handoffs[call.name]
                 result = ToolResult(call.id, call.name, f"{taker.name} has the conversation now")
             else:
                 text = f"not done: {taker.name} has the conversation now"
@@ -214,7 +215,7 @@ class Turn:
         if taker is not None:
             self._outcome, self._detail = Outcome.HANDED_OFF, ""
             await self._forward(HandedOff(self._agent, taker))
-        return taker
+        return taker  # noqa: ASYNC910
 
     # -- frames
 

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from greenroom.actors.tools import ToolError
+
 __all__ = ["calculate"]
 
 _MAX_LENGTH = 200  # characters of an expression; also bounds its depth
@@ -25,32 +27,32 @@ _CONSTANTS = {"pi": math.pi, "e": math.e}
 
 def calculate(expression: str) -> dict[str, str | float]:
     """
-    Compute an arithmetic expression, such as ``(1898 - 568) / 568``.
+    Compute an arithmetic expression.
 
     Args:
-        expression: Numbers with ``+ - * / // % **`` (or ``^``) and parentheses, the functions
+        expression: Such as (1898 - 568) / 568: numbers, + - * / // % ** (or ^), parentheses, the functions
             sqrt, abs and round, and the constants pi and e.
 
     Returns:
         The expression and its value, to twelve significant digits.
 
     Raises:
-        ValueError: The expression can't be read, holds something else than arithmetic, divides by
+        ToolError: The expression can't be read, holds something else than arithmetic, divides by
             zero, or grows past what is computed here.
     """
     if len(expression) > _MAX_LENGTH:
-        raise ValueError(
+        raise ToolError(
             f"expression must have at most {_MAX_LENGTH} characters, not {len(expression)}"
         )
     try:
         tree = ast.parse(expression.strip().replace("^", "**"), mode="eval")
         value = _value(tree.body)
-    except (SyntaxError, RecursionError, MemoryError):
-        raise ValueError(f"can't read {expression!r} as arithmetic; write 2 * (3 + 4)") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ToolError(f"can't read {expression!r} as arithmetic; write 2 * (3 + 4)") from None
     except ZeroDivisionError:
-        raise ValueError(f"{expression!r} divides by zero") from None
+        raise ToolError(f"{expression!r} divides by zero") from None
     except OverflowError:
-        raise ValueError(f"{expression!r} is too large to compute") from None
+        raise ToolError(f"{expression!r} is too large to compute") from None
     if isinstance(value, float):
         value = float(f"{value:.12g}")
         value = int(value) if value.is_integer() and abs(value) < 2**53 else value
@@ -74,11 +76,11 @@ def _value(node: ast.expr) -> float:
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
             given = _value(argument)
             if name == "sqrt" and given < 0:
-                raise ValueError(f"can't take the square root of {given}")
+                raise ToolError(f"can't take the square root of {given}")
             return _FUNCTIONS[name](given)
         case _:
             pass
-    raise ValueError(
+    raise ToolError(
         f"can't compute {ast.unparse(node)!r}; write numbers, + - * / // % **, parentheses, "
         f"{', '.join(_FUNCTIONS)}, {', '.join(_CONSTANTS)}"
     )
@@ -87,7 +89,7 @@ def _value(node: ast.expr) -> float:
 def _computed(op: ast.operator, left: float, right: float) -> float:
     if isinstance(op, ast.Pow):
         if left < 0 and not float(right).is_integer():
-            raise ValueError(f"can't raise {left} to the power of {right}: the result is complex")
+            raise ToolError(f"can't raise {left} to the power of {right}: the result is complex")
         # Checked beforehand: Python would compute 9**9**9 for as long as it takes.
         whole = isinstance(left, int) and isinstance(right, int)
         if whole and abs(left) > 1 and int(left).bit_length() * abs(right) > _MAX_BITS:

@@ -13,6 +13,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
 
+from greenroom.actors.tools import ToolError
+
 __all__ = [
     "Element",
     "ElementFact",
@@ -86,7 +88,7 @@ def _rows(sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
 def _checked(what: str, value: str, allowed: Sequence[str]) -> str:
     """Return *value*, which must be one of *allowed*: it becomes part of a statement."""
     if value not in allowed:
-        raise ValueError(f"no {what} {value!r}; it must be one of: {', '.join(allowed)}")
+        raise ToolError(f"no {what} {value!r}; it must be one of: {', '.join(allowed)}")
     return value
 
 
@@ -102,7 +104,7 @@ def _fact(table: str, name: str, fact: str) -> dict[str, Any]:
 def _rank(table: str, fact: str, order: str, limit: int) -> dict[str, Any]:
     direction = {"highest": "DESC", "lowest": "ASC"}[_checked("order", order, get_args(Order))]
     if not 1 <= limit <= _MAX_ROWS:
-        raise ValueError(f"limit must be rows between 1 and {_MAX_ROWS}, not {limit}")
+        raise ToolError(f"limit must be rows between 1 and {_MAX_ROWS}, not {limit}")
     ((unit, source),) = _rows(
         "SELECT unit, title FROM facts JOIN sources USING (table_name)"
         " WHERE table_name = ? AND fact = ?",
@@ -131,7 +133,7 @@ def planet_fact(planet: Planet, fact: PlanetFact) -> dict[str, Any]:
         The value with its unit and its source.
 
     Raises:
-        ValueError: There is no such planet or no such fact.
+        ToolError: There is no such planet or no such fact.
     """
     _checked("planet", planet, get_args(Planet))
     return _fact("planets", planet, _checked("fact", fact, get_args(PlanetFact)))
@@ -150,7 +152,7 @@ def rank_planets(fact: PlanetFact, order: Order = "highest", limit: int = 3) -> 
         The first planets of the ranking with their values, unit and source.
 
     Raises:
-        ValueError: There is no such fact, or *limit* is out of range.
+        ToolError: There is no such fact, or *limit* is out of range.
     """
     return _rank("planets", _checked("fact", fact, get_args(PlanetFact)), order, limit)
 
@@ -167,7 +169,7 @@ def mountain_fact(mountain: Mountain, fact: MountainFact) -> dict[str, Any]:
         The value with its unit and its source.
 
     Raises:
-        ValueError: There is no such mountain or no such fact.
+        ToolError: There is no such mountain or no such fact.
     """
     _checked("mountain", mountain, get_args(Mountain))
     return _fact("mountains", mountain, _checked("fact", fact, get_args(MountainFact)))
@@ -188,7 +190,7 @@ def rank_mountains(
         The first mountains of the ranking with their values, unit and source.
 
     Raises:
-        ValueError: There is no such fact to rank by, or *limit* is out of range.
+        ToolError: There is no such fact to rank by, or *limit* is out of range.
     """
     return _rank("mountains", _checked("fact", fact, get_args(MountainMeasure)), order, limit)
 
@@ -205,7 +207,7 @@ def element_fact(element: Element, fact: ElementFact) -> dict[str, Any]:
         The value with its unit and its source.
 
     Raises:
-        ValueError: There is no such element or no such fact.
+        ToolError: There is no such element or no such fact.
     """
     _checked("element", element, get_args(Element))
     return _fact("elements", element, _checked("fact", fact, get_args(ElementFact)))
@@ -224,7 +226,7 @@ def rank_elements(fact: ElementMeasure, order: Order = "highest", limit: int = 3
         The first elements of the ranking with their values and source.
 
     Raises:
-        ValueError: There is no such fact to rank by, or *limit* is out of range.
+        ToolError: There is no such fact to rank by, or *limit* is out of range.
     """
     return _rank("elements", _checked("fact", fact, get_args(ElementMeasure)), order, limit)
 

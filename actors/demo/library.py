@@ -15,6 +15,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from greenroom.actors.tools import ToolError
+
 __all__ = ["Library", "search_docs"]
 
 _MAX_HITS = 10  # passages that one search returns at most
@@ -81,14 +83,14 @@ class Library:
             The passages, best first, each with its page, heading and text.
 
         Raises:
-            ValueError: *query* holds no word, or *limit* is out of range.
+            ToolError: *query* holds no word, or *limit* is out of range.
             FileNotFoundError: The folder does not exist.
         """
         words = re.findall(r"\w+", query)
         if not words:
-            raise ValueError(f"query must hold at least one word, not {query!r}")
+            raise ToolError(f"query must hold at least one word, not {query!r}")
         if not 1 <= limit <= _MAX_HITS:
-            raise ValueError(f"limit must be passages between 1 and {_MAX_HITS}, not {limit}")
+            raise ToolError(f"limit must be passages between 1 and {_MAX_HITS}, not {limit}")
         self._image = image = self._image or self._index()
         with closing(sqlite3.connect(":memory:")) as database:
             database.deserialize(image)
@@ -121,6 +123,6 @@ def search_docs(query: str, limit: int = 3) -> dict[str, Any]:
         The passages, best first, each with its page, heading and text.
 
     Raises:
-        ValueError: *query* holds no word, or *limit* is out of range.
+        ToolError: *query* holds no word, or *limit* is out of range.
     """
     return _docs().search(query, limit)

@@ -5,6 +5,7 @@ Model responses as streams of frames: contexts, settings, providers, and what co
 about a second.
 """
 
+from greenroom.actors.llm.actor import LLM
 from greenroom.actors.llm.assembly import Assembly
 from greenroom.actors.llm.context import (
     Assistant,
@@ -49,6 +50,7 @@ from greenroom.actors.llm.response import ResponseReducer
 from greenroom.actors.llm.settings import UNSET, Settings, UnsetType
 
 __all__ = [
+    "LLM",
     "PROFILES",
     "UNSET",
     "Assembly",

@@ -58,7 +58,7 @@ class LLM(Actor, concurrency=8):
         self._provider.close()
 
     @handles
-    async def generate(self, request: Generate, emit: Emit[ResponseFrame]) -> None:
+    async def generate(self, request: Generate, emit: Emit[ResponseFrame]) -> None:  # noqa: ASYNC910
         """
         Stream one response.
 

@@ -150,17 +150,17 @@ PROFILES: Mapping[str, Profile] = {
             developer_role="developer",
             strict_schema=True,
         ),
-        # Ships with Greenroom; listens where it is told to.
+        # The servers without an address listen on ports that are anybody's, so they are not told by
+        # their port. This one ships with Greenroom.
         Profile(name="understudy", developer_role="developer", strict_schema=True),
         # Source: docs.ollama.com/api/openai-compatibility (its request fields).
         Profile(name="ollama", base_url="http://127.0.0.1:11434/v1", renamed=_OLD_LIMIT),
         # llama-server and llama-cpp-python's server. The latter sends no usage in streams.
-        Profile(name="llama.cpp", base_url="http://127.0.0.1:8080/v1", renamed=_OLD_LIMIT),
+        Profile(name="llama.cpp", renamed=_OLD_LIMIT),
         # Source: docs.vllm.ai, "Reasoning Outputs": `reasoning` since 0.11, before that
         # `reasoning_content`; some versions send both with one text.
         Profile(
             name="vllm",
-            base_url="http://127.0.0.1:8000/v1",
             reasoning=("reasoning", "reasoning_content"),
         ),
         # Source: api-docs.deepseek.com, "Thinking Mode": a response with calls that comes back
@@ -170,7 +170,6 @@ PROFILES: Mapping[str, Profile] = {
             base_url="https://api.deepseek.com",
             key_variable="DEEPSEEK_API_KEY",
             needs_key=True,
-            model="deepseek-chat",
             developer_role="system",
             renamed=_OLD_LIMIT,
             reasoning_back=True,

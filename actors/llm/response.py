@@ -13,7 +13,7 @@ usage, the end mark) takes nothing from it; an interrupt does, for the consumer 
 from collections.abc import Collection, Iterable
 
 from greenroom.actors.llm.assembly import Assembly
-from greenroom.actors.llm.errors import Category, ProviderError, ProviderTimeout, mask
+from greenroom.actors.llm.errors import Category, ProviderError, ProviderTimeout
 from greenroom.actors.llm.frames import (
     ReasoningDelta,
     RefusalDelta,
@@ -221,15 +221,12 @@ class ResponseReducer:
         category = getattr(error, "category", Category.UNKNOWN)
         if self._reason is None or (error is not None and category is not Category.CONNECTIVITY):
             if timed_out is not None:
-                return (
-                    Status.TIMED_OUT,
-                    f"{self._provider} let a deadline pass: {timed_out.value}",
-                    None,
-                )
+                passed = f"{self._provider} let a deadline pass: {timed_out.value}"
+                return Status.TIMED_OUT, str(error or passed), None
             if error is not None:
-                known = isinstance(error, ProviderError)
-                detail = str(error) if known else mask(f"{type(error).__name__}: {error}")
-                return Status.FAILED, detail, category
+                if not isinstance(error, ProviderError):
+                    error = ProviderError(f"{type(error).__name__}: {error}", category=category)
+                return Status.FAILED, str(error), category
             detail = f"{self._provider} closed the stream after {self._chunks} tokens"
             return Status.FAILED, f"{detail} without an end event", Category.CONNECTIVITY
         status = _REASONS.get(self._reason.reason or "")

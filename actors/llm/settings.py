@@ -102,7 +102,7 @@ def _check_extra(instance: object, attribute: "attrs.Attribute[Any]", value: Any
         raise ValueError(f"extra can't ask for n={value['n']!r}: a stream has one choice")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Settings:
     """Every field is `UNSET` unless given; None is sent as null."""
 
@@ -176,6 +176,14 @@ class Settings:
                 f"max_completion_tokens={self.max_completion_tokens!r}, not both; "
                 f"they are two names of one limit"
             )
+
+    def __repr__(self) -> str:
+        """Name what is set."""
+        set_ = {name: getattr(self, name) for name in _FIELDS}
+        given = [f"{name}={value!r}" for name, value in set_.items() if value is not UNSET]
+        if self.extra:
+            given.append(f"extra={thaw(self.extra)!r}")
+        return f"Settings({', '.join(given)})"
 
     def merge(self, delta: "Settings") -> tuple["Settings", Mapping[str, Any]]:
         """

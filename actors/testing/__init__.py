@@ -1,4 +1,4 @@
-"""Doubles for tests of model code: the network in memory."""
+"""Doubles for tests of model code: the network in memory, and models that follow a script."""
 
 from greenroom.actors.testing.network import (
     MemoryNetwork,
@@ -6,5 +6,13 @@ from greenroom.actors.testing.network import (
     MemoryStream,
     open_memory_network,
 )
+from greenroom.actors.testing.provider import ScriptedProvider, Step
 
-__all__ = ["MemoryNetwork", "MemoryPipe", "MemoryStream", "open_memory_network"]
+__all__ = [
+    "MemoryNetwork",
+    "MemoryPipe",
+    "MemoryStream",
+    "ScriptedProvider",
+    "Step",
+    "open_memory_network",
+]

@@ -20,6 +20,8 @@ from greenroom.actors.understudy.turn import Call, Result, Tool
 __all__ = ["Fact", "answer", "calculation", "facts_of", "introduction", "unknown"]
 
 _MAX_QUOTE = 700  # characters of a passage or a raw result that an answer quotes at most
+# Comparatives that don't say of what, or that sound wrong of the thing itself.
+_VAGUE = frozenset({None, "more", "less", "longer", "earlier", "later"})
 _NUMERALS = {1: "1st", 2: "2nd", 3: "3rd"}
 
 
@@ -52,7 +54,8 @@ def amount(value: Any, unit: str) -> str:
     """Return *value* with its *unit*, as in "23.1 m/s2"."""
     if not is_number(value):
         return str(value)
-    return f"{number(value)}{' \u00d7' if unit.startswith('10^') else ''} {unit}".strip()
+    times = "\u00d7 " if unit.startswith("10^") else ""
+    return f"{number(value)} {times}{unit}".strip()
 
 
 def number(value: float) -> str:
@@ -122,29 +125,30 @@ def answer(
         said = _told(reading, facts_of(sound), computed)
         said += [_quoted(result) for result in sound if "value" not in obj(result.value)]
     elif kind == "calculate":
-        said = [_calculated(result) for result in sound]
+        return " ".join(_calculated(result) for result in planned)
     elif kind == "rank":
         said = [_ranking(reading, result) for result in sound]
     elif kind == "search":
         said = [_passages(reading, result) for result in sound]
     else:
         said = [_quoted(result) for result in sound]
-    return " ".join(filter(None, said + failures))
+    return " ".join(text[0].upper() + text[1:] for text in said + failures if text)
 
 
 def _failure(result: Result) -> str:
     given = ", ".join(f"{k}={v}" for k, v in json.loads(result.call.arguments).items())
-    text = " ".join(str(result.fault).split())[:_MAX_QUOTE].rstrip(".")
+    text = " ".join(str(result.fault or result.text).split())[:_MAX_QUOTE].rstrip(".")
     return f"I couldn't find that out: the tool {result.call.name}({given}) failed, saying: {text}."
 
 
 def _told(reading: Reading, facts: Sequence[Fact], computed: Result | None) -> list[str]:
     alike = len({fact.fact for fact in facts}) == 1 and all(is_number(f.value) for f in facts)
     compares = reading.comparative or reading.is_superlative or reading.operation == "difference"
+    compares = compares or not {"compare", "versus", "vs"}.isdisjoint(reading.words)
     if len(facts) > 1 and alike and compares:
         said = [_compared(reading, facts)]
     else:
-        said = [f"The {fact.fact} of {fact.name} is {fact.amount}." for fact in facts]
+        said = [f"{fact.name}'s {fact.fact} is {fact.amount}." for fact in facts]
     if computed is not None:
         said.append(_computed(reading, facts, computed))
     elif reading.operation and len(facts) > 1 and alike:
@@ -164,17 +168,16 @@ def _compared(reading: Reading, facts: Sequence[Fact]) -> str:
         rest = ", ".join(f"{fact.name} {fact.amount}" for fact in (second, *others))
         degree = "highest" if direction > 0 else "lowest"
         return f"{first.name} has the {degree} {first.fact}, {first.amount}; then {rest}."
-    degree = "higher" if direction > 0 else "lower"
-    vague = reading.comparative in (None, "more", "less")
-    how = f"has the {degree} {first.fact} of {first.name} and {second.name}"
-    how = how if vague else f"is {reading.comparative} than {second.name}"
-    return f"{yes}{first.name} {how}: {first.amount} against {second.amount}."
+    how = f"has the {'higher' if direction > 0 else 'lower'} {first.fact}"
+    if reading.comparative not in _VAGUE:
+        how = f"is {reading.comparative} than {second.name}"
+    return f"{yes}{first.name} {how}: {first.amount} against {second.amount} for {second.name}."
 
 
 def _computed(reading: Reading, facts: Sequence[Fact], computed: Result) -> str:
     value = obj(computed.value).get("value", computed.value)
     if computed.fault or not is_number(value):
-        return _failure(attrs.evolve(computed, value={"error": computed.fault or computed.text}))
+        return _failure(computed)
     if reading.operation == "ratio":
         return f"The ratio is {value:.4g}."
     word = {"difference": "difference", "sum": "sum", "average": "average"}[str(reading.operation)]
@@ -184,7 +187,7 @@ def _computed(reading: Reading, facts: Sequence[Fact], computed: Result) -> str:
 def _calculated(result: Result) -> str:
     expression = str(json.loads(result.call.arguments).get("expression", "That"))
     value = obj(result.value).get("value", result.value)
-    return f"{expression} = {number(value) if is_number(value) else value}."
+    return f"{expression} = {number(value)}." if is_number(value) else _failure(result)
 
 
 def _ranking(reading: Reading, result: Result) -> str:
@@ -194,7 +197,7 @@ def _ranking(reading: Reading, result: Result) -> str:
         return _quoted(result)
     fact = str(found.get("fact", "value")).replace("_", " ")
     order = found.get("order", "highest")
-    pool = f" of {found['out_of']}" if found.get("out_of") else ""
+    pool = f"of the {found['out_of']} that I can look up, " if found.get("out_of") else ""
     named = [
         (row.get("name"), amount(row.get("value"), str(found.get("unit", "")))) for row in rows
     ]
@@ -202,29 +205,31 @@ def _ranking(reading: Reading, result: Result) -> str:
         name, value = named[reading.ordinal - 1]
         place = _NUMERALS.get(reading.ordinal, f"{reading.ordinal}th")
         place = f"{place}-{order}" if reading.ordinal > 1 else str(order)
-        said = f"{name} has the {place} {fact}{pool}: {value}."
+        said = f"{pool}{name} has the {place} {fact}: {value}."
     elif len(named) == 1:
-        said = f"{named[0][0]} has the {order} {fact}{pool}: {named[0][1]}."
+        said = f"{pool}{named[0][0]} has the {order} {fact}: {named[0][1]}."
     else:
         listed = ", ".join(f"{n}. {name} ({value})" for n, (name, value) in enumerate(named, 1))
-        said = f"The {order} by {fact}{pool}: {listed}."
+        said = f"{pool}the {order} by {fact} are: {listed}."
     return f"{said} (Source: {found['source']}.)" if found.get("source") else said
 
 
 def _passages(reading: Reading, result: Result) -> str:
-    """Quote the first passage that holds at least half of what the question is about."""
+    """Quote the passage that holds most of what the question is about, and at least half of it."""
     subjects = reading.content
-    for hit in map(obj, array(obj(result.value).get("hits", result.value))):
-        passage = f"{hit.get('heading', '')} {hit.get('text', '')}"
-        found = set(map(stem, words(passage)))
-        known = [w for w in subjects if any(is_like(w, f) or w[:5] == f[:5] for f in found)]
-        if subjects and 2 * len(known) >= len(subjects):
-            title = (
-                f"{hit.get('page', 'the pages')}, {hit['heading']}" if hit.get("heading") else ""
-            )
-            where = title or str(hit.get("page", "the pages"))
-            return f"{_shortened(str(hit.get('text', '')))} ({where})"
-    return f"I searched for {' '.join(subjects)!r} and found nothing that answers the question."
+    hits = [obj(hit) for hit in array(obj(result.value).get("hits", result.value))]
+    known = [_known(subjects, f"{hit.get('heading', '')} {hit.get('text', '')}") for hit in hits]
+    most = max(known, default=0)
+    if most == 0 or 2 * most < len(subjects):
+        return f"I searched for {' '.join(subjects)!r} and found nothing that answers the question."
+    hit = hits[known.index(most)]
+    heading = f"{hit['heading']}: " if hit.get("heading") else ""
+    return f"{heading}{_shortened(str(hit.get('text')))} ({hit.get('page', 'unnamed page')})"
+
+
+def _known(subjects: Sequence[str], passage: str) -> int:
+    found = set(map(stem, words(passage)))
+    return sum(any(is_like(s, word) or s[:5] == word[:5] for word in found) for s in subjects)
 
 
 def _quoted(result: Result) -> str:
@@ -236,7 +241,8 @@ def _quoted(result: Result) -> str:
             for entry in tables
         )
         return f"There are {len(tables)} tables of facts: {listed}."
-    return _shortened(result.text) or f"The tool {result.call.name} returned nothing."
+    text = result.value if isinstance(result.value, str) else result.text
+    return _shortened(text) or f"The tool {result.call.name} returned nothing."
 
 
 def _shortened(text: str) -> str:
@@ -257,10 +263,8 @@ def unknown(tools: Sequence[Tool]) -> str:
 def _abilities(tools: Sequence[Tool]) -> str:
     if not tools:
         return "This request offers me no tools, so there is nothing that I could look up."
-    listed = "; ".join(
-        f"{tool.name}: {tool.description.strip().partition('. ')[0].split(chr(10))[0].rstrip('.')}"
-        if tool.description
-        else tool.name
-        for tool in tools[:8]
-    )
-    return f"What I can do here is use these tools: {_shortened(listed)}."
+    listed: list[str] = []
+    for tool in tools[:8]:
+        gist = re.split(r"[.:;(\n]", tool.description.strip())[0].strip()
+        listed.append(f"{tool.name} ({gist[:1].lower()}{gist[1:]})" if gist else tool.name)
+    return f"What I can use here: {', '.join(listed)}."

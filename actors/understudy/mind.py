@@ -26,6 +26,7 @@ from greenroom.actors.understudy.turn import (
     Result,
     Tool,
     call,
+    is_handoff,
     offered,
     results_of,
     text_of,
@@ -106,8 +107,9 @@ def decide(body: dict[str, Any]) -> Reply:
             names = ", ".join(dict.fromkeys(made.name for made in wanted))
             text = f"I would have to call {names}, but this request allows no calls. {text}"
         return Reply(text.strip())
-    if results:
-        return Reply(answer("other", tuple(results), reading, results, None))
+    raw = tuple(made for made in results if not is_handoff(made.name))
+    if raw:
+        return Reply(answer("other", raw, reading, results, None))
     if _GREETING.match(reading.text):
         return Reply(introduction(tools))
     return Reply(near or unknown(tools))
@@ -155,8 +157,8 @@ def _bound(
     tool: Tool, tools: Sequence[Tool], reading: Reading, earlier: Reading | None
 ) -> _Plan | _Miss:
     """Return the plan to answer with *tool*, or by how much it missed."""
-    if tool.is_handoff or (tool.required and tool.required <= _WHOLE):
-        rivals = [t for t in tools if t.is_handoff == tool.is_handoff]
+    if is_handoff(tool.name) or (tool.required and tool.required <= _WHOLE):
+        rivals = [t for t in tools if is_handoff(t.name) == is_handoff(tool.name)]
         score = _overlap(tool, rivals, reading)
         handed = call(tool.name, dict.fromkeys(sorted(tool.required), reading.text))
         return _Plan(kind="delegate", calls=(handed,), score=score) if score else _Miss("", 0)
@@ -174,11 +176,13 @@ def _bound(
         else:
             values[name] = _given(tool, name, reading)
     missing = [name for name in tool.parameters if name in tool.required and not values[name]]
-    if names and len(missing) == 1 and _EVERYTHING.search(reading.text):
-        values[missing[0]] = list(tool.options(missing.pop()))
+    is_broad = _EVERYTHING.search(reading.text) and len(reading.content) <= len(names) + 1
+    if names and len(missing) == 1 and is_broad:
+        name = missing.pop()
+        values[name] = list(tool.options(name))
     if missing or any(name not in tool.parameters for name in tool.required):
         return _Miss(_open_question(tool, missing, values), certain)
-    overlap = _overlap(tool, [t for t in tools if not t.is_handoff], reading)
+    overlap = _overlap(tool, [t for t in tools if not is_handoff(t.name)], reading)
     if not _fits(kind, tool, tools, reading, certain, overlap):
         return _Miss("", 0)
     given = {name: found for name, found in values.items() if found}

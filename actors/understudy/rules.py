@@ -25,9 +25,10 @@ _STOP = frozenset(
     _listed(
         "a about am an and any are as at be been but by can could did do does for from get give had"
         " has have how i if in into is it its kindly let many me more much my of on one or our"
-        " please say says should show so some tell than that the their them then there these they"
+        " please say says should show so some than that the their them then there these they"
         " this to up us was we were what when where which who whom whose why will with would you"
-        " your know want exactly actually compared"
+        " your know want exactly actually compared happen happens anything something work works mean"
+        " means"
     )
 )
 
@@ -50,6 +51,8 @@ _SUBJECTS: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
     (("symbol",), "", "", "symbol abbreviation"),
     ((), "long great many", "little few", "top maximum minimum"),
 )
+_MOST_READ = 2_000  # characters of a question that are read: no rule needs more
+_RANKING = frozenset({"top", "rank", "ranking", "sort"})
 _IRREGULAR = {"far": "farther farthest", "many": "more most", "little": "less least"}
 _LOW_WORDS = frozenset({"minimum"})
 
@@ -64,10 +67,11 @@ _NUMBERS = {
     "hundred": 100,
 }
 
+# the first that fits counts: "how many times heavier" asks for no difference
 _OPERATIONS = {
+    "ratio": r"how many times|how often does|ratio|times (?:as|more|less|\w+er)",
     "difference": r"by how much|how much (?:\w+er|more|less)|how many \w+ (?:\w+er|more|less)"
     r"|difference|gap between",
-    "ratio": r"how many times|how often does|ratio|times (?:as|more|less|\w+er)",
     "sum": r"sum of|in total|total|together|combined|altogether|add up",
     "average": r"(?:average|mean) of|on average|average \w+ of",
 }
@@ -121,7 +125,7 @@ def stem(word: str) -> str:
 
 def is_like(word: str, wanted: str) -> bool:
     """Tell whether *word* is *wanted*, its plural, or a likely typing mistake for it."""
-    if word == wanted or stem(word) == wanted:
+    if word in (wanted, f"{wanted}s", f"{wanted}es"):
         return True
     if min(len(word), len(wanted)) < 4 or word[0] != wanted[0] or word in _STOP or word in _FORMS:
         return False
@@ -172,7 +176,9 @@ class Reading:
 
 def read(question: str) -> Reading:
     """Read *question* by the rules."""
-    found = [_mended(word) for word in words(question)]
+    question = question[:_MOST_READ]
+    asked = re.sub(r"\b(?:tell|show|give) (?:me|us)\b", "", question, flags=re.IGNORECASE)
+    found = [_mended(word) for word in words(asked)]
     forms = [(word, _FORMS[word]) for word in found if word in _FORMS]
     degrees = [(word, form) for word, form in forms if form.direction] or forms
     text = " ".join(found)
@@ -182,13 +188,14 @@ def read(question: str) -> Reading:
     )
     ordinal = re.search(rf"\b({'|'.join(_ORDINALS)}|\d+(?:st|nd|rd|th)) (?:\w+est|most)\b", text)
     operations = (name for name, cues in _OPERATIONS.items() if re.search(rf"\b(?:{cues})\b", text))
+    ranks = not _RANKING.isdisjoint(found)
     return Reading(
         text=question,
         words=tuple(found),
         direction=next((form.direction for _, form in degrees), 0),
         comparative=next((word for word, form in forms if form.degree == "er"), None),
-        is_superlative="top" in found or any(form.degree == "est" for _, form in forms),
-        limit=_count(limit[1] or limit[2]) if limit else None,
+        is_superlative=ranks or any(form.degree == "est" for _, form in forms),
+        limit=_count(limit[1] or limit[2]) if limit else 10 if "rank" in found else None,
         ordinal=_count(ordinal[1]) if ordinal else None,
         operation=next(operations, None),
         expression=_expression(question),
@@ -198,6 +205,9 @@ def read(question: str) -> Reading:
 def _mended(word: str) -> str:
     if word in _FORMS or word in _STOP or len(word) < 5:
         return word
+    for ending in ("s", "es"):
+        if word.removesuffix(ending) in _FORMS:
+            return word.removesuffix(ending)
     return next(iter(difflib.get_close_matches(word, _LONG_FORMS, 1, 0.87)), word)
 
 
@@ -226,7 +236,7 @@ def _expression(question: str) -> str | None:
         text = re.sub(pattern, sign, text)
     runs: list[str] = re.findall(r"(?<![\w^])(?:sqrt|\d+(?:\.\d+)?|[-+*/%^() ])+", text)
     run = max((run.strip() for run in runs), key=len, default="").rstrip("+-*/%^ ")
-    if not re.search(r"\d\)* *[-+*/%^]+ *[-(]*(?:\d|sqrt)|sqrt", run):
+    if not re.search(r"\d\)* *[-+*/%^]+ *[-(]*(?:\d|sqrt)|sqrt", run[: _MOST_READ // 10]):
         return None
     rest = [word for word in words(text.replace(run, " ")) if word not in _STOP]
     return run if len(rest) <= 2 else None

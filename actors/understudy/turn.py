@@ -10,7 +10,17 @@ import attrs
 from greenroom.actors.understudy.requests import array, obj
 from greenroom.actors.understudy.rules import stem, words
 
-__all__ = ["Call", "Reply", "Result", "Tool", "call", "offered", "results_of", "text_of"]
+__all__ = [
+    "Call",
+    "Reply",
+    "Result",
+    "Tool",
+    "call",
+    "is_handoff",
+    "offered",
+    "results_of",
+    "text_of",
+]
 
 
 @attrs.frozen
@@ -81,14 +91,15 @@ class Tool:
         """The words of its name and description, without plural endings."""
         return frozenset(map(stem, words(f"{self.name} {self.description}")))
 
-    @property
-    def is_handoff(self) -> bool:
-        """Whether its name says that it hands the conversation to somebody else."""
-        return bool(re.match(r"(transfer|hand_?off|handover|delegate)_to_", self.name))
-
     def options(self, parameter: str) -> list[str]:
         """Return the values that *parameter* may have, if its schema lists them."""
-        return [option for option in array(self.parameters[parameter].get("enum")) if option]
+        values = array(self.parameters[parameter].get("enum"))
+        return [value for value in values if value and isinstance(value, str)]
+
+
+def is_handoff(name: str) -> bool:
+    """Tell whether the tool of this name hands the conversation to somebody else."""
+    return bool(re.match(r"(transfer|hand_?off|handover|delegate)_to_", name))
 
 
 def call(name: str, arguments: dict[str, Any]) -> Call:

@@ -46,11 +46,15 @@ BODY_EXTENSION: Final = "greenroom.body"
 _DRY_CALLS: Final = 64
 
 # Bytes; far above what servers send, far below what would hurt.
-_SIZE_LINE_LIMIT: Final = 4096
+_EXTENSION_LIMIT: Final = 4096
 _TRAILER_LIMIT: Final = 16384
 
-# RFC 9112, section 7.1: the size, white space that some senders pad it with, extensions.
-_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")
+# RFC 9112, section 7.1: the size, white space that some senders pad it with, extensions. The CRLF
+# that ends a chunk is read together with the size of the next one.
+_FIRST_SIZE: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,16})[ \t]{0,16}(?:;[^\r\n]{0,%d})?\r\n" % _EXTENSION_LIMIT
+)
+_NEXT_SIZE: Final = re.compile(rb"\r\n" + _FIRST_SIZE.pattern)
 
 
 class Decoder(Protocol):
@@ -90,9 +94,9 @@ class ChunkedDecoder:
     def __init__(self) -> None:
         self.finished = False
         self.rest = b""
-        self._held = b""  # an incomplete line, or trailers without their end
+        self._held = b""  # an incomplete size line, or trailers without their end
+        self._size_line = _FIRST_SIZE  # what the next one looks like
         self._left = 0  # bytes of the current chunk that are to come
-        self._at_chunk_end = False  # a chunk's CRLF is to come
         self._in_trailers = False
         self._received = 0  # bytes of payload so far
 
@@ -103,32 +107,24 @@ class ChunkedDecoder:
             self._held = b""
         payload: list[bytes] = []
         at = 0
+        left = self._left
         while not self._in_trailers:
-            if self._left:
-                piece = data[at : at + self._left]
+            if left:
+                piece = data[at : at + left]
                 payload.append(piece)
                 at += len(piece)
-                self._left -= len(piece)
-                if self._left:
+                left -= len(piece)
+                if left:
                     break
-                self._at_chunk_end = True
-            if self._at_chunk_end:
-                if not data.startswith(b"\r\n", at):
-                    if not b"\r\n".startswith(data[at:]):
-                        raise _broken(f"a chunk ends with {data[at : at + 2]!r}, not with CRLF")
-                    self._held = data[at:]
-                    break
-                at += 2
-                self._at_chunk_end = False
-            line = _SIZE_LINE.match(data, at)
-            if line is None:
-                self._held = self._incomplete_line(data[at:])
+            size = self._size_line.match(data, at)
+            if size is None:
+                self._held = self._incomplete_size(data[at:])
                 break
-            at = line.end()
-            if at - line.start() > _SIZE_LINE_LIMIT:
-                raise _broken(f"a chunk size line has more than {_SIZE_LINE_LIMIT} bytes")
-            self._left = int(line[1], 16)
-            self._in_trailers = not self._left
+            at = size.end()
+            left = int(size[1], 16)
+            self._size_line = _NEXT_SIZE
+            self._in_trailers = not left
+        self._left = left
         if self._in_trailers:
             self._end_after(data[at:])
         decoded = b"".join(payload)
@@ -142,12 +138,16 @@ class ChunkedDecoder:
             f"after {self._received} bytes"
         )
 
-    @staticmethod
-    def _incomplete_line(line: bytes) -> bytes:
-        """Return *line* if it can still become a chunk size line."""
-        if b"\r\n" in line or len(line) > _SIZE_LINE_LIMIT:
+    def _incomplete_size(self, held: bytes) -> bytes:
+        """Return *held* if it can still become a size line."""
+        line = held
+        if self._size_line is _NEXT_SIZE:
+            if not b"\r\n".startswith(held[:2]):
+                raise _broken(f"a chunk ends with {held[:2]!r}, not with CRLF")
+            line = held[2:]
+        if b"\r\n" in line or len(line) > _EXTENSION_LIMIT + 40:
             raise _broken(f"{line[:32]!r} is no chunk size line")
-        return line
+        return held
 
     def _end_after(self, trailers: bytes) -> None:
         """Finish if the blank line that ends *trailers* is there, else hold them."""
@@ -291,6 +291,7 @@ class Body(httpx2.AsyncByteStream):
         self._ready = first  # payload that was decoded and not yet returned
         self._state = BodyState.OPEN
         self._closed = False  # close() was called
+        self._waiting = False  # receive() waits in the connection; set there
         self._dry_calls = 0  # turns of receive's loop since its last checkpoint
         if decoder.finished:
             self._finish()
@@ -336,7 +337,9 @@ class Body(httpx2.AsyncByteStream):
                 arrived = self._lease.receive_nowait()
                 if arrived is None:
                     self._dry_calls = 0
+                    self._waiting = True  # for good if this raises: then the body is closed
                     arrived = await self._lease.receive()
+                    self._waiting = False
                 self._take(arrived)
         except BaseException:
             self.close()
@@ -363,7 +366,8 @@ class Body(httpx2.AsyncByteStream):
         self._ready = b""
         if self._state is not BodyState.OPEN:
             return
-        if complete and self._lease.reusable:
+        # A read that waits in another task would take what belongs to the next response.
+        if complete and self._lease.reusable and not self._waiting:
             self._look_for_end()
         if self._state is BodyState.OPEN:
             self._lease.close(aborted=not complete)

@@ -332,8 +332,14 @@ async def _send(
             stream = aiter(request.stream)
             if isinstance(stream, AsyncGenerator):
                 stack.push_async_callback(stream.aclose)
-            async for piece in stream:
-                await lease.send(protocol.send(h11.Data(piece)) or b"")
+            try:
+                async for piece in stream:
+                    await lease.send(protocol.send(h11.Data(piece)) or b"")
+            except httpx2.WriteError:
+                raise  # a response may be there
+            except BaseException:
+                lease.close(aborted=True)  # before the generator, whose cleanup may take its time
+                raise
         await lease.send(protocol.send(h11.EndOfMessage()) or b"")
     except h11.LocalProtocolError as error:
         raise httpx2.LocalProtocolError(str(error)) from error

@@ -1,5 +1,6 @@
 """`Assembly`: exactly the calls that were sent, however they were cut, numbered and mixed."""
 
+import itertools
 import json
 import random
 from typing import Any, TypeAlias
@@ -324,7 +325,7 @@ def test_calls_without_index_and_id_are_told_apart_by_whole_arguments(
     )
     # A bare repetition of a name is no call: two calls of one tool in a row need arguments with
     # the second name, see the table.
-    apart = all(one[0] != other[0] for one, other in zip(calls, calls[1:], strict=False))
+    apart = all(one[0] != other[0] for one, other in itertools.pairwise(calls))
 
     if apart:
         assert [(call.name, call.arguments) for call in made] == calls

@@ -29,22 +29,28 @@ def answered(status: int, body: Any = b"", **headers: str) -> ProviderError:
             401,
             {"error": {"message": "Incorrect API key provided.", "code": "invalid_api_key"}},
             Category.AUTHENTICATION,
-            "acme answered with status 401: Incorrect API key provided; "
-            "set ACME_KEY to a key that is valid there",
+            (
+                "acme answered with status 401: Incorrect API key provided; "
+                "set ACME_KEY to a key that is valid there"
+            ),
         ),
         (
             404,
             {"error": {"message": "no such model", "code": "model_not_found"}},
             Category.NOT_FOUND,
-            "acme answered with status 404: no such model; "
-            "check the model 'm-1' and base_url 'https://acme.example/v1'",
+            (
+                "acme answered with status 404: no such model; "
+                "check the model 'm-1' and base_url 'https://acme.example/v1'"
+            ),
         ),
         (
             404,
             b"<html><body>nginx</body></html>",
             Category.NOT_FOUND,
-            "acme answered with status 404; "
-            "check the model 'm-1' and base_url 'https://acme.example/v1'",
+            (
+                "acme answered with status 404; "
+                "check the model 'm-1' and base_url 'https://acme.example/v1'"
+            ),
         ),
         (
             429,

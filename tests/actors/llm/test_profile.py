@@ -13,15 +13,14 @@ from greenroom.actors.llm import PROFILES, Profile
         ("https://api.deepseek.com/beta", "deepseek", "DEEPSEEK_API_KEY"),
         ("https://openrouter.ai/api/v1", "openrouter", "OPENROUTER_API_KEY"),
         ("http://localhost:11434/v1", "ollama", ""),
-        ("http://[::1]:8080/v1", "llama.cpp", ""),
-        ("http://127.0.0.1:8000/v1", "vllm", ""),
+        ("http://[::1]:11434/v1", "ollama", ""),
         # Strangers, however much they look like somebody known.
         ("http://api.openai.com/v1", "api.openai.com", ""),
         ("https://api.openai.com:8443/v1", "api.openai.com", ""),
         ("https://api.openai.com.example.org/v1", "api.openai.com.example.org", ""),
         ("https://fakeapi.openai.com/v1", "fakeapi.openai.com", ""),
         ("https://user:pw@example.org/api.openai.com", "example.org", ""),
-        ("http://127.0.0.1:5555/v1", "localhost", ""),
+        ("http://127.0.0.1:8000/v1", "localhost", ""),
     ],
 )
 def test_only_the_provider_itself_gets_its_profile_and_key(

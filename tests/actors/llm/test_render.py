@@ -169,6 +169,7 @@ def test_reasoning_goes_back_with_calls_where_the_provider_wants_it() -> None:
         Assistant("", (CALL,)),
         Assistant("x", reasoning="hm"),
         profile=deepseek,
+        model="m",
     )
 
     assert with_calls["reasoning_content"] == "hm"

@@ -35,7 +35,7 @@ def test_every_setting_is_sent_under_its_own_name() -> None:
         presence_penalty=2,
         seed=0,
         max_completion_tokens=1,
-        stop=["a", "b"],  # type: ignore[arg-type] # pyright: ignore
+        stop=["a", "b"],
         service_tier="flex",
         reasoning_effort="low",
         verbosity="high",
@@ -117,7 +117,7 @@ def test_what_is_out_of_range_is_refused_when_built(given: dict[str, Any], messa
 def test_extra_must_be_a_mapping() -> None:
     """A list of pairs is not taken for one."""
     with pytest.raises(TypeError, match="extra must be a mapping, not"):
-        Settings(extra=[("a", 1)])  # type: ignore[arg-type] # pyright: ignore
+        Settings(extra=[("a", 1)])
 
 
 def test_a_null_limit_beside_a_limit_is_no_conflict() -> None:
@@ -137,6 +137,14 @@ def test_a_limit_in_extra_replaces_the_other_name_of_it() -> None:
     settings = Settings(max_tokens=5, extra={"max_completion_tokens": 9})
 
     assert settings.to_params() == {"max_completion_tokens": 9}
+
+
+def test_repr_names_what_is_set() -> None:
+    """Two dozen unset fields say nothing."""
+    settings = Settings(temperature=0, seed=None, store=False, extra={"a": 1})
+
+    assert repr(Settings()) == "Settings()"
+    assert repr(settings) == "Settings(temperature=0, seed=None, store=False, extra={'a': 1})"
 
 
 def test_settings_keep_a_private_copy_of_what_they_are_given() -> None:

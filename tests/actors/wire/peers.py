@@ -56,6 +56,8 @@ class Peer:
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
+        self.requests = 0  # read so far
+        self.gone = False  # close() was called
         self._left = b""
 
     async def request(self) -> Received | None:
@@ -64,7 +66,7 @@ class Peer:
         if self._left:
             protocol.receive_data(self._left)
         head: h11.Request | None = None
-        body = b""
+        body = bytearray()
         while True:
             event = protocol.next_event()
             if event is h11.NEED_DATA:
@@ -75,18 +77,24 @@ class Peer:
             elif isinstance(event, h11.Request):
                 head = event
             elif isinstance(event, h11.Data):
-                body += bytes(event.data)
+                body += event.data
             else:
                 assert isinstance(event, h11.EndOfMessage)
                 assert head is not None
                 self._left = protocol.trailing_data[0]
+                self.requests += 1
                 headers = {name.decode(): value.decode() for name, value in head.headers}
-                return Received(head.method.decode(), head.target.decode(), headers, body)
+                return Received(head.method.decode(), head.target.decode(), headers, bytes(body))
 
     async def send(self, *parts: bytes) -> None:
         """Send each of *parts* by itself."""
         for part in parts:
             await self.stream.send_all(part)
+
+    async def close(self) -> None:
+        """End the connection."""
+        self.gone = True
+        await self.stream.aclose()
 
 
 Answer = Callable[[Peer, Received], Awaitable[None]]
@@ -102,7 +110,7 @@ def answering(*answers: bytes | Answer) -> Callable[[trio.abc.Stream], Awaitable
     async def handler(stream: trio.abc.Stream) -> None:
         peer = Peer(stream)
         count = 0
-        while (request := await peer.request()) is not None:
+        while not peer.gone and (request := await peer.request()) is not None:
             answer = answers[min(count, len(answers) - 1)]
             count += 1
             if isinstance(answer, bytes):

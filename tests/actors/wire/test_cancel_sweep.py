@@ -48,6 +48,8 @@ async def serve_path(peer: Peer, request: Received) -> None:
             await peer.send(chunk(b'{"error": '), chunk(b'"oops"}'), END)
         case "/stalled-head":
             await trio.sleep_forever()
+        case "/second-dies" if peer.requests > 1:
+            await peer.close()
         case "/hang-tail":
             await peer.send(STREAM_HEAD, *TOKENS, DONE)
             await trio.sleep_forever()
@@ -55,9 +57,9 @@ async def serve_path(peer: Peer, request: Received) -> None:
             await peer.send(OK)
 
 
-async def read(client: httpx2.AsyncClient, path: str) -> None:
+async def read(client: httpx2.AsyncClient, path: str, upload: int = 20) -> None:
     """Stream *path* as a provider does: the fast path, closed in a ``finally``."""
-    request = client.build_request("POST", path, content=b'{"stream": true}')
+    request = client.build_request("POST", path, content=bytes(upload))
     response = await client.send(request, stream=True)
     body = response.extensions[BODY_EXTENSION]
     assert isinstance(body, Body)
@@ -98,17 +100,20 @@ class Case:
     floors: tuple[int, int]
     prepare: Callable[[httpx2.AsyncClient], Awaitable[None]] = nothing
     contended: bool = False
+    upload: int = 20  # bytes
 
 
 CASES = {
-    "cold": Case("/stream", (1, 1)),
-    "slow": Case("/slow", (1, 1)),
-    "warm": Case("/stream", (1, 1), prepare=one_request),
-    "contended": Case("/stream", (1, 1), contended=True),
-    "erroring": Case("/error", (1, 1)),
-    "stalled head": Case("/stalled-head", (1, 1)),
-    "hang tail": Case("/hang-tail", (1, 1)),
-    "after hang tail": Case("/stream", (1, 1), prepare=parked_response),
+    "cold": Case("/stream", (15, 30)),
+    "slow": Case("/slow", (28, 38)),
+    "warm": Case("/stream", (14, 22), prepare=one_request),
+    "contended": Case("/stream", (15, 30), contended=True),
+    "erroring": Case("/error", (14, 25)),
+    "stalled head": Case("/stalled-head", (8, 17)),
+    "hang tail": Case("/hang-tail", (16, 30)),
+    "after hang tail": Case("/stream", (15, 30), prepare=parked_response),
+    "dying": Case("/second-dies", (14, 25), prepare=one_request),
+    "upload": Case("/stream", (25, 50), upload=300_000),
 }
 
 
@@ -142,7 +147,7 @@ def test_cancel_at_every_point_leaves_nothing(
                     await wait_all_tasks_blocked()
                 with cut:
                     try:
-                        await read(client, case.path)
+                        await read(client, case.path, case.upload)
                     except httpx2.ReadTimeout:
                         assert case.path == "/stalled-head"
             await wait_all_tasks_blocked()
