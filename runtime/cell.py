@@ -380,7 +380,8 @@ class Cell:
         self.stage.check_thread()
         self.stage.check_run()
         if self._down is None:
-            self._dead = self._dead or trio.Event()
+            if self._dead is None:
+                self._dead = trio.Event()
             await self._dead.wait()
         else:
             await trio.lowlevel.checkpoint()

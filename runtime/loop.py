@@ -391,7 +391,7 @@ class Incarnation:
                 envelope = mailbox.receive_nowait()
                 taken += 1
             except trio.WouldBlock:
-                taken = 0
+                taken = 1
                 try:
                     envelope = await mailbox.receive()
                 except trio.EndOfChannel:

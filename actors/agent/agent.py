@@ -1,7 +1,7 @@
 """`Agent`: a conversation, a model and tools, as an actor."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import trio
@@ -64,7 +64,10 @@ class Agent(Actor):
         if not (isinstance(max_steps, int) and max_steps >= 1):
             raise ValueError(f"max_steps must be an int >= 1, not {max_steps!r}")
         self._llm = llm
-        self._tools = tuple(tools)
+        self._tools = tuple(
+            cast("Tool[..., Any]", tool) if isinstance(tool, Tool) else Tool.of(tool)
+            for tool in tools
+        )
         self._handoffs = tuple(handoffs)
         self._settings = settings or Settings()
         if instructions:
@@ -73,13 +76,10 @@ class Agent(Actor):
         self._context = context or Context.of()
         self._owner: Ref | None = None  # whom the conversation was handed to; None for ourselves
         self._dispatcher: Ref | None = None  # our child; spawned by on_start
-        self._specs = Context.of().tools
 
     async def on_start(self) -> None:
         """Spawn the dispatcher, which runs the tools. Checkpoint: always."""
-        dispatcher = Dispatcher(self._tools)
-        self._specs = dispatcher.specs
-        taken = {s.name for s in self._specs} & {h.spec.name for h in self._handoffs}
+        taken = {tool.name for tool in self._tools} & {h.spec.name for h in self._handoffs}
         if taken:
             raise ValueError(f"a tool and a handoff are both named {', '.join(sorted(taken))}")
         self._dispatcher = await self.spawn(Dispatcher, self._tools, name=f"{self.ref.name}.tools")
@@ -154,7 +154,7 @@ class Agent(Actor):
     async def _run_here(self, turn: Turn, handoffs: Iterable[Handoff]) -> Ref | None:
         assert self._dispatcher is not None, "on_start spawned it"
         takers: dict[str, Ref] = {}
-        specs = [*self._specs]
+        specs = [tool.spec for tool in self._tools]
         for handoff in handoffs:
             to = handoff.to
             try:

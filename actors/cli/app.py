@@ -179,7 +179,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         job = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        complain(f"{error}; write: greenroom --help")
+        complain(f"{str(error).rstrip('.')}; write: greenroom --help")
         return WRONG_USE
     except CommandError as error:
         complain(str(error))

@@ -14,7 +14,7 @@ from greenroom.actors.cli.model import ModelOptions, open_model
 from greenroom.actors.cli.run import CommandError, Interrupts, complain
 from greenroom.actors.cli.screen import Screen
 from greenroom.actors.cli.turn import take_turn
-from greenroom.actors.cli.wording import conversation, counted, failure, kept
+from greenroom.actors.cli.wording import conversation, counted, failure, kept, one_line
 from greenroom.actors.demo.team import Team, spawn_team
 from greenroom.actors.llm.actor import LLM
 from greenroom.runtime import Ref, open_runtime
@@ -48,7 +48,7 @@ class _Chat:
             self.team = await self.team.renewed(await self.agent.ask(Conversation()))
             self.agent = self.team.front_desk
         if ended.outcome is Outcome.INTERRUPTED:
-            self.screen.line(kept(ended), "yellow")
+            self.screen.line(kept(ended, progress.done, progress.calls - progress.done), "yellow")
         elif reason := failure(ended):
             complain(reason)
         return ended
@@ -86,7 +86,7 @@ class _Chat:
         for agent, tools in self.team.tools.items():
             yield agent
             for tool in tools:
-                yield f"  {tool.name}: {tool.spec.description}"
+                yield f"  {tool.name}: {one_line(tool.spec.description)}"
 
 
 async def chat(

@@ -51,7 +51,7 @@ async def demo(
         ended, progress = await take_turn(team.front_desk, question, screen, interrupts)
         took_until = trio.current_time()
     if ended.outcome is Outcome.INTERRUPTED:
-        screen.line(kept(ended), "yellow")
+        screen.line(kept(ended, progress.done, progress.calls - progress.done), "yellow")
         return 130
     screen.line()
     screen.line("Timeline: seconds, who sent what to whom", "bold")

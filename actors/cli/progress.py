@@ -50,7 +50,7 @@ class Row:
         spin = _SPINNER[int(now * _SPINS) % len(_SPINNER)]
         indent = "  " if self.is_tool else ""
         doing = f"  {self.doing}" if self.doing else ""
-        return f"{indent}{spin} {self.who}{doing}  {seconds(self.elapsed)}"
+        return f"{indent}{spin} {self.who}{doing}  {self.elapsed:.1f} s"
 
 
 @attrs.define
@@ -76,6 +76,8 @@ class Progress:
         self.usage = Usage()
         self.calls = 0
         """Tool calls that were begun."""
+        self.done = 0
+        """Of these, the ones that came to a result without an error."""
         self.broken: dict[str, str] = {}
         """By tool, how its last call failed, where no later one succeeded."""
         self.agents = [_Running(agent, at)]
@@ -121,10 +123,11 @@ class Progress:
                 self._tools[call_id] = _Running(self.call(call_id, name), at)
                 self._do(f"waits for {counted(len(self._tools), 'tool')}")
             case ToolResult():
-                self._tools.pop(frame.call_id, None)
+                was_begun = self._tools.pop(frame.call_id, None) is not None
                 if frame.is_error:
                     self.broken[frame.name] = frame.detail or frame.text
                 else:
+                    self.done += was_begun
                     self.broken.pop(frame.name, None)
                 self._do(f"waits for {counted(len(self._tools), 'tool')}" if self._tools else "")
             case HandedOff(_, to):
@@ -159,9 +162,9 @@ class Progress:
             counted(len({agent.name for agent in self.agents}), "agent"),
             counted(self.calls, "tool call"),
             counted(frames, "frame"),
-            f"{usage.input} + {usage.output} tokens",
+            counted(usage.input + usage.output, "token"),
         ]
         if self.first_token_at is not None:
-            parts.append(f"first token after {seconds(self.first_token_at - self.began_at)}")
-        parts.append(f"{seconds(now - self.began_at)} in all")
+            parts.append(f"first token {seconds(self.first_token_at - self.began_at)}")
+        parts.append(f"total {seconds(now - self.began_at)}")
         return ", ".join(parts)

@@ -84,7 +84,11 @@ async def _supervise(command: Command) -> int:
             with interrupts.whole:
                 code = await command(interrupts)
             nursery.cancel_scope.cancel()
-    return code if interrupts.code is None else interrupts.code
+    if interrupts.code is None:
+        return code
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(file=sys.stderr)  # behind the ^C that the terminal has shown
+    return interrupts.code
 
 
 def run_command(command: Command, *, debug: bool = False) -> int:

@@ -16,7 +16,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from greenroom.actors.cli.wording import printable, settled_rows, shortened
+from greenroom.actors.cli.wording import cut, printable, settled_rows
 
 __all__ = ["Screen"]
 
@@ -58,7 +58,7 @@ class Screen:
 
     def cut_line(self, text: str, style: str = "") -> None:
         """Write a line that stays, cut to the width."""
-        self.line(shortened(text, self.width), style)
+        self.line(cut(printable(text), self.width), style)
 
     def text(self, delta: str) -> None:
         """Write more of the growing text."""
@@ -129,7 +129,7 @@ class Screen:
             return
         # one row is left free, and some columns for what the terminal echoes, such as ^C
         most = max(1, self.console.height - 2)
-        rows = [shortened(row, self.console.width - 5) for row in self._status()][:most]
+        rows = [cut(printable(row), self.console.width - 5) for row in self._status()][:most]
         shown = [self._open, *rows]
         if shown != self._drawn:
             self._drawn = shown

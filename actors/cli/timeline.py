@@ -12,7 +12,15 @@ from typing import Final
 import attrs
 
 from greenroom.actors.agent import HandedOff, TakeOver, TurnEnded, UserMessage
-from greenroom.actors.cli.wording import call_text, counted, one_line, seconds, shortened
+from greenroom.actors.cli.wording import (
+    call_text,
+    counted,
+    cut,
+    one_line,
+    seconds,
+    shortened,
+    values_of,
+)
 from greenroom.actors.llm.frames import (
     Generate,
     ReasoningDelta,
@@ -107,7 +115,7 @@ class Timeline:
         last = self._last.get((actor, number))
         if last is not None and last.what == _name(frame) and isinstance(frame, _DELTAS):
             last.count += 1
-            last.detail = f"until {seconds(at - last.at)} later"
+            last.detail = f"over {seconds(at - last.at)}"
             return
         receiver = self._askers.get((actor, number), "?")
         row = Row(at, actor, receiver, _name(frame), _detail(frame))
@@ -131,7 +139,7 @@ class Timeline:
             count = f" x{row.count}" if row.count > 1 else ""
             what = f"{row.what}{count}  {row.detail}".rstrip()
             head = f"{row.at - start:7.3f}  {shortened(route, wide):<{wide}}  "
-            yield head + shortened(what, max(1, width - len(head)))
+            yield head + cut(what, max(1, width - len(head)))
         if self.left_out:
             yield f"and {counted(self.left_out, 'row')} more"
 
@@ -154,7 +162,7 @@ def _detail(frame: Frame) -> str:
         case ToolStarted(name=name) | ToolCallStarted(name=name):
             return name
         case ToolResult():
-            return f"{frame.name}: {'failed: ' if frame.is_error else ''}{one_line(frame.text)}"
+            return f"{frame.name}: {'failed: ' if frame.is_error else ''}{values_of(frame.text)}"
         case HandedOff(_, to):
             return f"to {to.name}"
         case ResponseStarted(model=model):

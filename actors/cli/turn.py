@@ -3,19 +3,20 @@
 from collections.abc import Iterator
 
 import trio
+from rich.cells import cell_len
 
 from greenroom.actors.agent import HandedOff, Outcome, TurnEnded, TurnFrame, UserMessage
 from greenroom.actors.cli.progress import Progress
 from greenroom.actors.cli.run import Interrupts
 from greenroom.actors.cli.screen import Screen
-from greenroom.actors.cli.wording import seconds, shortened
+from greenroom.actors.cli.wording import seconds, shortened, values_of
 from greenroom.actors.llm.frames import RefusalDelta, TextDelta, ToolCallsReady, TranscriptDelta
 from greenroom.actors.tools import ToolResult
 from greenroom.runtime import Ref, ReplyStream, RequestError, bare
 
 __all__ = ["TurnView", "take_turn"]
 
-_RESULT = 34  # columns at most of a tool's result within its line
+_LEAST = 20  # columns that a tool's call and its result have at least
 
 
 class TurnView:
@@ -48,12 +49,13 @@ class TurnView:
 
     def _settled(self, result: ToolResult) -> str:
         """Return the line of a tool's result, within the width."""
-        agent = self.progress.agents[-1].name
-        sign = "!=" if result.is_error else "->"
-        text = shortened(result.text, _RESULT)
-        tail = f" {sign} {text}  {seconds(result.seconds)}"
-        call = self.progress.call(result.call_id, result.name)
-        return shortened(f"{agent}: {call}", max(20, self._screen.width - len(tail))) + tail
+        head = f"{self.progress.agents[-1].name}: "
+        head += self.progress.call(result.call_id, result.name)
+        text = ("failed: " if result.is_error else "") + values_of(result.text)
+        tail = f"  {seconds(result.seconds)}"
+        room = self._screen.width - len(" -> ") - len(tail)
+        head = shortened(head, max(_LEAST, room - _LEAST))
+        return f"{head} -> {shortened(text, max(_LEAST, room - cell_len(head)))}{tail}"
 
     def status(self) -> Iterator[str]:
         """Yield the rows of status as they are now."""

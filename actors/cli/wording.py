@@ -25,6 +25,7 @@ __all__ = [
     "call_text",
     "conversation",
     "counted",
+    "cut",
     "failure",
     "kept",
     "one_line",
@@ -32,6 +33,7 @@ __all__ = [
     "seconds",
     "settled_rows",
     "shortened",
+    "values_of",
 ]
 
 # C0 (without tab and newline), DEL, C1, the marks that turn the direction of text around, and
@@ -51,7 +53,11 @@ def one_line(text: str) -> str:
 
 def shortened(text: str, cells: int) -> str:
     """Return *text* as one line of at most *cells* columns, >= 1."""
-    text = one_line(text)
+    return cut(one_line(text), cells)
+
+
+def cut(text: str, cells: int) -> str:
+    """Return *text*, a printable line, cut to *cells* columns, >= 1."""
     if cell_len(text) <= cells:
         return text
     return (chop_cells(text, cells - 1)[0] if cells > 1 else "") + "…"
@@ -72,18 +78,25 @@ def counted(number: int, noun: str) -> str:
 
 
 def call_text(name: str, arguments: str) -> str:
-    """Return a tool call as one would write it in Python; *arguments* is JSON text."""
+    """Return a tool call with the values of its arguments; *arguments* is JSON text."""
+    return f"{one_line(name)}({values_of(arguments)})"
+
+
+def values_of(text: str) -> str:
+    """Return the values of a JSON object in a row, or *text* itself if it is anything else."""
     try:
-        given: Any = json.loads(arguments)
-    except ValueError:
+        given: Any = json.loads(text)
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
-        return one_line(f"{name}({arguments})")
-    pairs = cast("dict[str, Any]", given).items()
-    return one_line(f"{name}({', '.join(f'{key}={_value(value)}' for key, value in pairs)})")
+        return one_line(text)
+    values = cast("dict[str, Any]", given).values()
+    return one_line(", ".join(map(_value, values)))
 
 
 def _value(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
@@ -108,15 +121,14 @@ def settled_rows(text: str, width: int) -> tuple[list[str], str]:
     return rows, rest
 
 
-def kept(ended: TurnEnded) -> str:
-    """Say what an interrupted turn left in the conversation."""
+def kept(ended: TurnEnded, done: int, cancelled: int) -> str:
+    """Say what an interrupted turn left: *done* and *cancelled* are tool calls, >= 0."""
     words = len(ended.answer.split())
-    parts = [counted(words, "word") + " of the answer"] if words else []
-    if ended.calls:
-        parts.append(f"the results of {counted(ended.calls, 'tool call')}")
-    if not parts:
-        return "interrupted before the answer began; your message is kept"
-    return f"interrupted; kept {' and '.join(parts)}"
+    parts = [f"{counted(words, 'word')} of the answer"] if words else []
+    if done:
+        parts.append(counted(done, "tool result"))
+    said = f"interrupted: kept {' and '.join(parts) or 'your message'}"
+    return f"{said}, cancelled {counted(cancelled, 'tool call')}" if cancelled else said
 
 
 _ADVICE: Final = {
@@ -155,9 +167,9 @@ def _rows(message: Message) -> Iterator[tuple[str, str]]:
             for call in message.calls:
                 yield "call", call_text(call.name, call.arguments)
             if message.interrupted is not None:
-                yield "", f"(broken off here: {one_line(message.interrupted)})"
+                yield "", "(broken off here)"
         case ToolOutput():
-            yield "error" if message.is_error else "result", one_line(message.text)
+            yield "error" if message.is_error else "result", values_of(message.text)
         case User():
             yield "you", one_line(message.text)
         case _:

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from greenroom.actors.tools import ToolError
 
 __all__ = [
+    "Continent",
     "Element",
     "ElementFact",
     "ElementMeasure",
@@ -56,6 +57,9 @@ Mountain = Literal[
 ]  # fmt: skip
 MountainFact = Literal["height", "first_ascent_year", "continent"]
 MountainMeasure = Literal["height", "first_ascent_year"]
+Continent = Literal[
+    "Africa", "Antarctica", "Asia", "Europe", "North America", "Oceania", "South America"
+]  # fmt: skip
 Element = Literal[
     "hydrogen", "helium", "lithium", "beryllium", "boron", "carbon", "nitrogen", "oxygen",
     "fluorine", "neon", "sodium", "magnesium", "aluminium", "silicon", "phosphorus", "sulfur",
@@ -101,7 +105,9 @@ def _fact(table: str, name: str, fact: str) -> dict[str, Any]:
     return {"name": name, "fact": fact, "value": value, "unit": unit, "source": source}
 
 
-def _rank(table: str, fact: str, order: str, limit: int) -> dict[str, Any]:
+def _rank(
+    table: str, fact: str, order: str, limit: int, continent: str | None = None
+) -> dict[str, Any]:
     direction = {"highest": "DESC", "lowest": "ASC"}[_checked("order", order, get_args(Order))]
     if not 1 <= limit <= _MAX_ROWS:
         raise ToolError(f"limit must be rows between 1 and {_MAX_ROWS}, not {limit}")
@@ -110,13 +116,17 @@ def _rank(table: str, fact: str, order: str, limit: int) -> dict[str, Any]:
         " WHERE table_name = ? AND fact = ?",
         *(table, fact),
     )
-    ranked = _rows(f"SELECT name, {fact} FROM {table} ORDER BY {fact} {direction}, name")
+    where, place = ("", "") if continent is None else ("WHERE continent = ?", f" in {continent}")
+    ranked = _rows(
+        f"SELECT name, {fact} FROM {table} {where} ORDER BY {fact} {direction}, name",
+        *([] if continent is None else [continent]),
+    )
     return {
         "fact": fact,
         "order": order,
         "unit": unit,
         "rows": [{"name": name, "value": value} for name, value in ranked[:limit]],
-        "out_of": f"{len(ranked)} {table}",
+        "out_of": f"{len(ranked)} {table}{place}",
         "source": source,
     }
 
@@ -176,23 +186,31 @@ def mountain_fact(mountain: Mountain, fact: MountainFact) -> dict[str, Any]:
 
 
 def rank_mountains(
-    fact: MountainMeasure, order: Order = "highest", limit: int = 3
+    fact: MountainMeasure,
+    order: Order = "highest",
+    limit: int = 3,
+    continent: Continent | None = None,
 ) -> dict[str, Any]:
     """
-    Rank the mountains by height or by the year of their first ascent.
+    Rank the mountains of the world by height or by the year of their first ascent.
 
     Args:
         fact: What to rank by.
         order: Whether the highest or the lowest value comes first.
         limit: How many mountains to return.
+        continent: Which continent they stand on; any if not given.
 
     Returns:
         The first mountains of the ranking with their values, unit and source.
 
     Raises:
-        ToolError: There is no such fact to rank by, or *limit* is out of range.
+        ToolError: There is no such fact to rank by or no such continent, or *limit* is out of
+            range.
     """
-    return _rank("mountains", _checked("fact", fact, get_args(MountainMeasure)), order, limit)
+    if continent is not None:
+        _checked("continent", continent, get_args(Continent))
+    _checked("fact", fact, get_args(MountainMeasure))
+    return _rank("mountains", fact, order, limit, continent)
 
 
 def element_fact(element: Element, fact: ElementFact) -> dict[str, Any]:

@@ -23,13 +23,16 @@ _MAX_HITS = 10  # passages that one search returns at most
 _MAX_SECTION = 1_000  # characters; a longer section is cut at its paragraphs
 
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_LINK = re.compile(r"\[([^\]]*)\]\(([^)]*)\)")
+_DEFINITION = re.compile(r"(?:^|\n)([^\n]+)\n: ")
 _HEADING = re.compile(r"^#{1,6} +(.*)$", re.MULTILINE)
 
 
 def _passages(markdown: str) -> Iterator[tuple[str, str]]:
     """Yield (heading, text) for each passage of a page; code blocks and link targets are left out."""
-    parts = _HEADING.split(_LINK.sub(r"\1", _FENCE.sub("", markdown)))
+    prose = _LINK.sub(lambda link: link[1] or link[2], _FENCE.sub("", markdown))
+    # a definition is a section of its own, under the word that it defines
+    parts = _HEADING.split(_DEFINITION.sub(r"\n## \1\n", prose))
     for heading, body in zip(["", *parts[1::2]], parts[0::2], strict=True):
         paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", body)]
         paragraphs = [paragraph for paragraph in paragraphs if paragraph]

@@ -213,8 +213,6 @@ class Context:
         """Compare messages and tools."""
         if not isinstance(other, Context):
             return NotImplemented
-        if self is other:
-            return True
         return (
             self._length == other._length
             and self._tools == other._tools

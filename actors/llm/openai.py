@@ -209,8 +209,6 @@ class OpenAIProvider:
             ) from None
         except openai.APIConnectionError as error:
             raise self._connection_error(error.__cause__ or error) from error.__cause__
-        except openai.OpenAIError as error:
-            raise ProviderError(f"{self.name}: {error}", category=Category.UNKNOWN) from None
         except UnicodeEncodeError as error:
             raise ProviderError(
                 f"the request holds a text that is not Unicode ({error.reason}, at "
@@ -317,11 +315,6 @@ class OpenAIStream:
     def payload(self) -> bytes:
         """The last event as it was sent, fields that we don't know included."""
         return self._reader.payload
-
-    @property
-    def body(self) -> Body:
-        """The response's body."""
-        return self._body
 
     async def events(self) -> tuple[Event, ...]:
         """

@@ -231,9 +231,6 @@ class _Record:
         with self._scope:
             while self._open:
                 for frame in self._frames[sent:]:
-                    # emit need not notice a cancel while there is room, and after an interrupt,
-                    # which took frames back, a later one may not get through
-                    await trio.lowlevel.checkpoint_if_cancelled()
                     await emit(frame)
                     sent += 1
                 if sent == len(self._frames):

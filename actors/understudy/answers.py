@@ -220,7 +220,7 @@ def _passages(reading: Reading, result: Result) -> str:
     hits = [obj(hit) for hit in array(obj(result.value).get("hits", result.value))]
     known = [_known(subjects, f"{hit.get('heading', '')} {hit.get('text', '')}") for hit in hits]
     most = max(known, default=0)
-    if most == 0 or 2 * most < len(subjects):
+    if not most or 2 * most < len(subjects):
         return f"I searched for {' '.join(subjects)!r} and found nothing that answers the question."
     hit = hits[known.index(most)]
     heading = f"{hit['heading']}: " if hit.get("heading") else ""

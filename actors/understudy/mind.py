@@ -47,7 +47,7 @@ _DESCENDING = frozenset({"highest", "largest", "descending", "desc"})
 _ASCENDING = frozenset({"lowest", "smallest", "ascending", "asc"})
 
 _FOLLOW_UP = re.compile(
-    r"\s*(?:and|what about|how about)\b|.*\b(?:it|its|they|them|their)\b", re.IGNORECASE
+    r"\s*(?:and|what about|how about)\b|.*\b(?:it|its|they|them|their|both)\b", re.IGNORECASE
 )
 _EVERYTHING = re.compile(r"\b(?:about|everything|all you know)\b", re.IGNORECASE)
 _GREETING = re.compile(
@@ -55,6 +55,7 @@ _GREETING = re.compile(
     r"|what can (?:you|i)(?: do| ask)?(?: you| me| for me)?)\b[^a-z]*(?:there|all)?[^a-z]*$",
     re.IGNORECASE,
 )
+_MEMORY = 4  # questions before this one that a follow-up may refer to
 _MAX_CALLS = 24  # calls that one plan makes at most
 
 
@@ -86,8 +87,9 @@ def decide(body: dict[str, Any]) -> Reply:
     results = results_of(messages[users[-1] :] if users else messages)
     tools = tuple(offered(body))
     reading = read(questions[-1])
-    follows = len(questions) > 1 and _FOLLOW_UP.match(questions[-1])
-    plan, near = _planned(tools, reading, read(questions[-2]) if follows else None)
+    follows = _FOLLOW_UP.match(questions[-1])
+    earlier = [read(question) for question in questions[-_MEMORY - 1 : -1][::-1]] if follows else []
+    plan, near = _planned(tools, reading, earlier)
     wanted, computed = _missing(plan, tools, reading, results) if plan else ((), None)
 
     choice = body.get("tool_choice") or "auto"
@@ -131,7 +133,7 @@ def _missing(
 
 
 def _planned(
-    tools: Sequence[Tool], reading: Reading, earlier: Reading | None
+    tools: Sequence[Tool], reading: Reading, earlier: Sequence[Reading]
 ) -> tuple[_Plan | None, str]:
     """Return the best plan; or none, and what to say about the one that nearly fitted."""
     if _GREETING.match(reading.text):
@@ -154,7 +156,7 @@ def _planned(
 
 
 def _bound(
-    tool: Tool, tools: Sequence[Tool], reading: Reading, earlier: Reading | None
+    tool: Tool, tools: Sequence[Tool], reading: Reading, earlier: Sequence[Reading]
 ) -> _Plan | _Miss:
     """Return the plan to answer with *tool*, or by how much it missed."""
     if is_handoff(tool.name) or (tool.required and tool.required <= _WHOLE):
@@ -165,11 +167,13 @@ def _bound(
     kind = _kind(tool)
     values: dict[str, list[Any]] = {}
     certain, names = 0.0, list[str]()
+    plural = re.search(r"\b(?:they|them|both)\b", reading.text, re.IGNORECASE)
     for name in tool.parameters:
         options = tool.options(name)
         found, surely = matches(reading, options)
-        if not found and earlier:
-            found, surely = matches(earlier, options)
+        for past in earlier:
+            more, surely = matches(past, options) if not found or plural else ([], surely)
+            found = [*found, *(value for value in more if value not in found)]
         if options and not _ordering(options):
             values[name], certain = list(found), certain + surely
             names += [value.casefold() for value in found if surely != 1.0]
@@ -242,8 +246,9 @@ def _given(tool: Tool, name: str, reading: Reading) -> list[Any]:
     schema = tool.parameters[name]
     options = tool.options(name)
     if options:  # an order
-        ascending = reading.direction < 0
-        return [option for option in options if (option in _ASCENDING) == ascending][:1]
+        ends = reading.extremes or (reading.direction or 1,)
+        known = {end: _ASCENDING if end < 0 else _DESCENDING for end in ends}
+        return [option for end in ends for option in options if option in known[end]]
     if name in _EXPRESSION:
         return [reading.expression] if reading.expression else []
     if name in _QUERY:

@@ -27,7 +27,7 @@ _STOP = frozenset(
         " has have how i if in into is it its kindly let many me more much my of on one or our"
         " please say says should show so some than that the their them then there these they"
         " this to up us was we were what when where which who whom whose why will with would you"
-        " your know want exactly actually compared happen happens anything something work works mean"
+        " your know want exactly actually explain describe name list world all both compared happen happens anything something work works mean"
         " means"
     )
 )
@@ -72,7 +72,7 @@ _OPERATIONS = {
     "ratio": r"how many times|how often does|ratio|times (?:as|more|less|\w+er)",
     "difference": r"by how much|how much (?:\w+er|more|less)|how many \w+ (?:\w+er|more|less)"
     r"|difference|gap between",
-    "sum": r"sum of|in total|total|together|combined|altogether|add up",
+    "sum": r"sum of|plus|in total|total|together|combined|altogether|add up",
     "average": r"(?:average|mean) of|on average|average \w+ of",
 }
 
@@ -142,6 +142,9 @@ class Reading:
     words: tuple[str, ...]
     """Its words in lower case; what was mistyped in the vocabulary is put right."""
 
+    extremes: tuple[int, ...]
+    """The ends of a ranking that it asks for: 1 for the highest, -1 for the lowest, or both."""
+
     direction: int
     """1 if it asks for the most or more of something, -1 for the least or less, 0 if for neither."""
 
@@ -192,6 +195,7 @@ def read(question: str) -> Reading:
     return Reading(
         text=question,
         words=tuple(found),
+        extremes=tuple(dict.fromkeys(f.direction for _, f in degrees if f.degree == "est")),
         direction=next((form.direction for _, form in degrees), 0),
         comparative=next((word for word, form in forms if form.degree == "er"), None),
         is_superlative=ranks or any(form.degree == "est" for _, form in forms),

@@ -249,8 +249,6 @@ class TlsPipe:
             data = self._tls.read(max_bytes)
         except ssl.SSLWantReadError:
             return None
-        except ssl.SSLZeroReturnError:
-            data = b""
         except ssl.SSLEOFError as error:
             raise trio.BrokenResourceError(
                 "the peer closed without a TLS close alert, what it sent may be cut short"
@@ -266,11 +264,11 @@ class TlsPipe:
         else:
             self._incoming.write_eof()
 
-    async def _flush(self) -> None:
+    async def _flush(self) -> None:  # noqa: ASYNC910 - its callers wait
         # Reading can make bytes to send too (a key update); they go out with the next wait or
         # write, which TLS allows, so that a read that has data never waits for the writer.
         if self._outgoing.pending:
-            await self._inner.send_all(self._outgoing.read())  # noqa: ASYNC910 - its callers wait
+            await self._inner.send_all(self._outgoing.read())
 
 
 async def start_tls(pipe: Pipe, ssl_context: ssl.SSLContext, server_hostname: str) -> TlsPipe:

@@ -19,7 +19,7 @@ import trio
 from greenroom.actors.wire.body import Decoder
 from greenroom.actors.wire.pipe import CHUNK, Pipe
 
-__all__ = ["Origin", "Pool", "PoolLease", "TransportStatistics", "limit"]
+__all__ = ["Origin", "Pool", "PoolLease", "TransportStatistics", "within"]
 
 _BROKEN: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -169,7 +169,7 @@ class Pool:
         while self._idle and len(self.leases) + len(self._idle) > self.size:
             self._idle.pop(0).pipe.abort()
 
-    def count_opened(self, pipe: Pipe, lease: "PoolLease") -> None:
+    def attach_new(self, lease: "PoolLease", pipe: Pipe) -> None:
         """Give *lease* a new connection."""
         self._opened += 1
         lease.attach(pipe)
@@ -271,7 +271,7 @@ class PoolLease:
                 raise self._late() from None
             raise self._read_error(error) from error
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:  # noqa: ASYNC910 - unless there is nothing to send
         """
         Send *data*, allowing the write timeout for each part of it.
 
@@ -286,7 +286,7 @@ class PoolLease:
         sending = f"sending to {self.origin}"
         try:
             while left:
-                with limit(self._write_timeout, httpx2.WriteTimeout, sending):
+                with within(self._write_timeout, httpx2.WriteTimeout, sending):
                     await pipe.send_all(left[:CHUNK])
                 left = left[CHUNK:]
         except _BROKEN as error:
@@ -340,7 +340,7 @@ class PoolLease:
 
 
 @contextlib.contextmanager
-def limit(seconds: float, late: type[httpx2.TimeoutException], doing: str) -> Generator[None]:
+def within(seconds: float, late: type[httpx2.TimeoutException], doing: str) -> Generator[None]:
     """Raise *late* if the block, which is *doing* something, takes longer than *seconds*."""
     with trio.move_on_after(seconds) as scope:
         yield

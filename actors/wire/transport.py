@@ -25,7 +25,7 @@ import trio
 from greenroom.actors.wire.body import BODY_EXTENSION, Body, EndDecoder, decoder_for
 from greenroom.actors.wire.pipe import Dial
 from greenroom.actors.wire.pipe import dial as dial_tcp
-from greenroom.actors.wire.pool import Origin, Pool, PoolLease, TransportStatistics, limit
+from greenroom.actors.wire.pool import Origin, Pool, PoolLease, TransportStatistics, within
 
 __all__ = ["Transport"]
 
@@ -121,9 +121,9 @@ class Transport(httpx2.AsyncBaseTransport):
         """
         self._pool.close()
 
-    async def aclose(self) -> None:
-        """As `close`, for httpx2. Checkpoint: never, since `close` has nothing to wait for."""
-        self.close()  # noqa: ASYNC910
+    async def aclose(self) -> None:  # noqa: ASYNC910 - ends, and waits for nothing
+        """As `close`, for httpx2. Checkpoint: never."""
+        self.close()
 
     async def watch(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """
@@ -181,7 +181,7 @@ class Transport(httpx2.AsyncBaseTransport):
         }
         pool = self._pool
         waiting = f"waiting for one of {pool.size} connections"
-        with limit(seconds.get("pool", math.inf), httpx2.PoolTimeout, waiting):
+        with within(seconds.get("pool", math.inf), httpx2.PoolTimeout, waiting):
             await pool.slots.acquire()
         lease = PoolLease(
             pool,
@@ -209,7 +209,7 @@ class Transport(httpx2.AsyncBaseTransport):
         """Give *lease* a new pipe."""
         origin = lease.origin
         self._pool.make_room()
-        with limit(seconds, httpx2.ConnectTimeout, f"connecting to {origin}"):
+        with within(seconds, httpx2.ConnectTimeout, f"connecting to {origin}"):
             try:
                 pipe = await self._dial(
                     origin.host,
@@ -218,7 +218,7 @@ class Transport(httpx2.AsyncBaseTransport):
                 )
             except (OSError, trio.BrokenResourceError) as error:
                 raise httpx2.ConnectError(f"can't connect to {origin}: {error}") from error
-        self._pool.count_opened(pipe, lease)
+        self._pool.attach_new(lease, pipe)
 
     async def _exchange(self, lease: PoolLease, request: httpx2.Request) -> httpx2.Response:
         """Send *request* on the pipe of *lease* and read the head of its response."""
@@ -348,7 +348,7 @@ async def _send(
 async def _receive_head(lease: PoolLease, protocol: h11.Connection) -> h11.Response:
     """Read up to the end of the final response's head."""
     informational = 0
-    while True:
+    while True:  # noqa: ASYNC913 - its first turn waits, the others are bounded
         try:
             event = protocol.next_event()
         except h11.RemoteProtocolError as error:
@@ -365,7 +365,7 @@ async def _receive_head(lease: PoolLease, protocol: h11.Connection) -> h11.Respo
             lease.heard = True
             protocol.receive_data(data)
         elif isinstance(event, h11.Response):
-            return event
+            return event  # noqa: ASYNC910 - nothing can be there before the first wait
         else:
             informational += 1
             if informational > _INFORMATIONAL_LIMIT:

@@ -173,6 +173,15 @@ class Ledger:
         assert len(lost) <= tombstones, lost
 
 
+class Steps(trio.abc.Instrument):
+    """Counts the steps of all tasks."""
+
+    count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
 async def refuse(_: Actor) -> None:
     raise Refused("no")
 

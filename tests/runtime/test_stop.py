@@ -183,9 +183,7 @@ async def test_a_handler_that_outlives_the_end_of_a_drain_is_named(
     assert ["'slow'" in r.getMessage() for r in caplog.records] == [True]
 
 
-async def test_on_stop_is_bounded(
-    autojump_clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_on_stop_is_bounded(autojump_clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """R10: an on_stop that overruns is named and cancelled; it is shielded until then."""
 
     class Endless(Actor):
@@ -268,7 +266,7 @@ async def test_a_crash_during_the_drain(autojump_clock: Clock) -> None:
     with pytest.raises(ValueError, match="boom"):
         async with open_runtime(observers=[ledger]) as runtime:
             ref = await runtime.spawn(Stagehand)
-            await ref.tell(Do(crash))
+            ref.tell_nowait(Do(crash))
             ref.tell_nowait(Note("left"))
             ref.stop()
 

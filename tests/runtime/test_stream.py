@@ -24,19 +24,11 @@ from tests.runtime.cast import (
     Number,
     Play,
     Stagehand,
+    Steps,
     stubborn,
 )
 
 Clock = trio.testing.MockClock
-
-
-class Steps(trio.abc.Instrument):
-    """Counts the steps of all tasks."""
-
-    count = 0
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.count += 1
 
 
 async def numbers(ref: Ref, request: Any, *, buffer: int = 16) -> list[int]:

@@ -190,7 +190,7 @@ async def test_steps_are_bounded(autojump_clock: object) -> None:
 
 async def test_bad_calls_are_answered_and_the_model_goes_on(autojump_clock: object) -> None:
     """Behaviours 67: unknown names and bad arguments are results, so that the model can mend them."""
-    script = [
+    script: list[Step] = [
         CallFragment(0, "c0", "multply", SIX),
         CallFragment(1, "c1", "multiply", "{'a'"),
         CallFragment(2, "c2", "multiply", '{"a": "x", "b": 1}'),
@@ -338,7 +338,7 @@ async def test_calls_beside_a_handoff_are_run_first_and_a_second_handoff_is_not(
     autojump_clock: object,
 ) -> None:
     """One step, one owner: every call of the response has its result before the move."""
-    script = [
+    script: list[Step] = [
         CallFragment(0, "c0", "transfer_to_expert", "{}"),
         CallFragment(1, "c1", "transfer_to_expert", "{}"),
         CallFragment(2, "c2", "nothing", "{}"),

@@ -104,22 +104,24 @@ def test_ranking_goes_both_ways_and_says_out_of_how_many() -> None:
     assert json.loads(json.dumps(highest)) == highest
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: facts.planet_fact("Pluto", "mass"), "no planet 'Pluto'; it must be one of: Mercury"),
-        (lambda: facts.planet_fact("Mars", "name; DROP"), "no fact 'name; DROP'"),
-        (lambda: facts.mountain_fact("Mars", "height"), "no mountain 'Mars'"),
-        (lambda: facts.element_fact("gold", "height"), "no fact 'height'; it must be one of"),
-        (lambda: facts.rank_mountains("continent"), "no fact 'continent'"),
-        (lambda: facts.rank_planets("mass", "up"), "no order 'up'; it must be one of: highest"),
-        (lambda: facts.rank_elements("atomic_weight", limit=0), "between 1 and 50, not 0"),
-    ],
-)  # fmt: skip
-def test_misuse_is_told_to_the_model(call: Callable[[], Any], message: str) -> None:
+MISUSES: list[tuple[Callable[..., Any], tuple[Any, ...], str]] = [
+    (facts.planet_fact, ("Pluto", "mass"), "no planet 'Pluto'; it must be one of: Mercury"),
+    (facts.planet_fact, ("Mars", "name; DROP"), "no fact 'name; DROP'"),
+    (facts.mountain_fact, ("Mars", "height"), "no mountain 'Mars'"),
+    (facts.element_fact, ("gold", "height"), "no fact 'height'; it must be one of"),
+    (facts.rank_mountains, ("continent",), "no fact 'continent'"),
+    (facts.rank_planets, ("mass", "up"), "no order 'up'; it must be one of: highest"),
+    (facts.rank_elements, ("atomic_weight", "highest", 0), "between 1 and 50, not 0"),
+]
+
+
+@pytest.mark.parametrize(("look_up", "arguments", "message"), MISUSES)
+def test_misuse_is_told_to_the_model(
+    look_up: Callable[..., Any], arguments: tuple[Any, ...], message: str
+) -> None:
     """What a model gets wrong is an error with the choices in its text."""
     with pytest.raises(ToolError, match=message):
-        call()
+        look_up(*arguments)
 
 
 async def test_look_ups_run_in_many_threads_at_once() -> None:

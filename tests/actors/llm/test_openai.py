@@ -181,7 +181,7 @@ async def test_a_response_comes_as_events(autojump_clock: trio.testing.MockClock
     answer = sends(
         CHUNKED,
         delta(role="assistant", content=""),
-        delta(content="Hel") + delta(content="lo"),
+        delta(content="Good") + delta(content=" day"),
         finish("stop"),
         event({"choices": [], "usage": usage}) + DONE + END,
     )
@@ -196,8 +196,8 @@ async def test_a_response_comes_as_events(autojump_clock: trio.testing.MockClock
             assert (model_before, stream.model, stream.request_id) == ("m", "m-1", "req-7")
             assert events == [
                 ModelSeen("m-1"),
-                TextDelta("Hel"),
-                TextDelta("lo"),
+                TextDelta("Good"),
+                TextDelta(" day"),
                 Finished("stop"),
                 UsageSeen(Usage(input=20, output=2, total=22)),
             ]
@@ -214,6 +214,7 @@ async def test_the_request_is_what_was_asked_for(autojump_clock: trio.testing.Mo
         settings=Settings(model="m", temperature=0.5, extra={"top_a": 1}),
         api_key="secret-1",
         organization="org",
+        project="proj",
         default_headers={"x-mine": "1"},
     )
     request = server.requests[0]
@@ -230,6 +231,7 @@ async def test_the_request_is_what_was_asked_for(autojump_clock: trio.testing.Mo
     assert str(request.url) == "http://model.test/v1/chat/completions"
     assert request.headers["authorization"] == "Bearer secret-1"
     assert request.headers["openai-organization"] == "org"
+    assert request.headers["openai-project"] == "proj"
     assert request.headers["x-mine"] == "1"
     assert request.headers["x-stainless-async"] == "async:trio"
     assert request.headers["accept-encoding"] == "identity"
@@ -634,6 +636,32 @@ async def test_no_server_there_says_where_it_was_looked_for() -> None:
     assert provider.transport.statistics().active == 0
 
 
+async def test_a_header_that_cannot_be_sent_is_the_requests_fault(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """No server is blamed for it."""
+    _, failure, server = await ask(sends(b""), default_headers={"x-mine": "a\nb"})
+
+    assert server.requests == []
+    assert failure is not None
+    assert failure.category is Category.INVALID_REQUEST
+    assert "the request to http://model.test/v1 can't be sent" in str(failure)
+
+
+async def test_an_event_can_be_read_as_it_was_sent(autojump_clock: trio.testing.MockClock) -> None:
+    """A field that we don't know is not lost."""
+    odd = event({"choices": [{"delta": {"content": "hi"}}], "odd": {"a": 1}})
+    server = Server(sends(CHUNKED, odd, DONE + END))
+    async with open_memory_network(server.serve) as network:
+        provider = provider_over(network)
+        stream = await provider.request(HELLO, Settings(model="m"))
+        await stream.events()
+
+        assert json.loads(stream.payload)["odd"] == {"a": 1}
+        stream.close()
+        provider.close()
+
+
 async def test_text_that_is_not_unicode_is_refused_clearly(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -772,7 +800,7 @@ async def test_closing_the_provider_ends_its_streams(
         assert network.open == 0
 
 
-GOOD = CHUNKED + delta(content="Hel") + delta(content="lo") + finish("stop") + DONE + END
+GOOD = CHUNKED + delta(content="Good") + delta(content=" day") + finish("stop") + DONE + END
 
 # Points at which each sweep below can be cancelled, together; never to fall.
 FLOOR = 250
@@ -785,7 +813,7 @@ def test_a_cancel_at_any_point_leaves_nothing_and_the_next_request_works() -> No
         await stream.send_all(GOOD.removesuffix(END))
 
     async def slow(stream: trio.abc.Stream) -> None:
-        for piece in (CHUNKED, delta(content="Hel"), delta(content="lo"), finish("stop"), DONE):
+        for piece in (CHUNKED, delta(content="Good"), delta(content=" day"), finish("stop"), DONE):
             await stream.send_all(piece)
             await trio.sleep(1)
         await stream.send_all(END)

@@ -34,6 +34,7 @@ from greenroom.runtime import (
     ActorStopped,
     CleanupOverran,
     Event,
+    HandlerEnded,
     Interrupted,
     Ref,
     ReplyStream,
@@ -113,7 +114,7 @@ def test_calls_are_a_tuple() -> None:
 
 def test_result_is_valid_unicode() -> None:
     """A lone surrogate, as in a file name that is no UTF-8, cannot spoil the conversation (I8)."""
-    assert ToolResult("c1", "f", "caf\udce9 \u00e9").text == "caf? \u00e9"
+    assert ToolResult("c1", "f", "a\udce9 \u00e9").text == "a? \u00e9"
 
 
 # -- what a call comes to
@@ -492,6 +493,19 @@ async def test_tools_see_the_askers_context_variables(*, is_async: bool) -> None
     assert results(frames) == {"c1": "Oslo"}
 
 
+async def test_handler_ends_with_the_last_call(autojump_clock: trio.testing.MockClock) -> None:
+    """An asker that reads nothing holds no place in the dispatcher once its calls are over."""
+    events: list[Event] = []
+    async with open_runtime(observers=[events.append]) as runtime:
+        ref = await runtime.spawn(Dispatcher, [slow])
+        async with ref.stream(Dispatch(calls("slow", "slow", "slow")), buffer=1) as stream:
+            await trio.sleep(10)
+            frames = [frame async for frame in stream]
+
+    assert [event.at for event in events if isinstance(event, HandlerEnded)] == [1.0]
+    assert [type(frame) for frame in frames] == [ToolStarted] * 3 + [ToolResult] * 3
+
+
 # -- patience, cancellation, the end
 
 
@@ -658,6 +672,32 @@ async def test_interrupt_gives_the_reader_all_results_then_the_outcome(
 
     assert results(frames) == {"c1": "tool 'slow' was cancelled: a newer message", "c2": "2"}
     assert trio.current_time() == 0.5
+
+
+async def test_interrupt_loses_no_frame_and_doubles_none() -> None:
+    """Frames that the interrupt took back are handed over again, in order, and no later one twice."""
+    refs: list[Ref] = []
+    go_on = trio.Event()
+
+    async def settle() -> None:
+        await wait_all_tasks_blocked()  # what came before is in the buffer
+
+    async def interrupt() -> None:
+        refs[0].interrupt()  # while the next frames are on their way to the buffer
+        go_on.set()
+        await trio.sleep_forever()
+
+    request = Dispatch(calls("settle", "settle", "interrupt"), parallel=False)
+    frames: list[DispatchFrame] = []
+    async with dispatcher(settle, interrupt) as ref, ref.stream(request) as stream:
+        refs.append(ref)
+        await go_on.wait()
+        with pytest.raises(Interrupted):
+            await read_all(stream, frames)
+
+    assert [(frame.call_id, type(frame)) for frame in frames] == [
+        (call.id, kind) for call in request.calls for kind in (ToolStarted, ToolResult)
+    ]
 
 
 async def test_stopping_dispatcher_settles_every_call(

@@ -31,7 +31,7 @@ def with_function(**more: Any) -> dict[str, Any]:
     return {"tools": [{"type": "function", "function": {"name": "f"} | more}]}
 
 
-VALID = [
+VALID: list[list[Any]] = [
     [USER],
     [{"role": "system", "content": "s"}, {"role": "developer", "content": "d", "name": "n"}, USER],
     [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
@@ -52,7 +52,7 @@ def test_valid_conversation_passes(messages: list[Any]) -> None:
 
 
 # (messages, the place, a part of the message)
-CONVERSATIONS = [
+CONVERSATIONS: list[tuple[Any, str | None, str]] = [
     (None, "messages", "Missing required parameter: 'messages'"),
     ("hi", "messages", "expected array, but got string"),
     ([], "messages", "the array is empty"),

@@ -20,7 +20,6 @@ from tests.actors.understudy.talk import tools_of
 from tests.sweep import Cut, sweep
 
 TOOLS = tools_of(SPECIALISTS[0])
-AUTHORIZATION = "authorization"
 
 
 async def test_text_streams_role_first_then_tokens_then_reason_and_usage(
@@ -161,7 +160,7 @@ async def test_text_is_cut_as_the_request_says(
     assert json.loads(events[-2])["choices"][0]["finish_reason"] == reason
 
 
-@pytest.mark.parametrize(("limit", "calls", "last"), [(3, 1, '{"planet": "Jup'), (8, 2, "")])
+@pytest.mark.parametrize(("limit", "calls", "last"), [(3, 1, '{"planet": "Jupi'), (7, 2, "")])
 async def test_tool_calls_are_cut_as_the_request_says(limit: int, calls: int, last: str) -> None:
     """A token limit can fall into the arguments, which then are no JSON."""
     async with connected(Understudy()) as peer:

@@ -110,9 +110,9 @@ async def test_bytes_arrive_and_the_end_is_empty(kind: Kind, tls: TlsPair) -> No
     async with connected(kind, tls) as ends:
         await ends.server.send_all(b"hello")
         with assert_checkpoints():
-            assert await ends.pipe.receive_some(3) == b"hel"
+            assert await ends.pipe.receive_some(2) == b"he"
         with assert_checkpoints():
-            assert await ends.pipe.receive_some(100) == b"lo"
+            assert await ends.pipe.receive_some(100) == b"llo"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ends.server.aclose)
             for _ in range(2):
@@ -129,8 +129,8 @@ async def test_receive_nowait_tells_nothing_yet_from_the_end(kind: Kind, tls: Tl
         await ends.server.send_all(b"hello")
         await wait_all_tasks_blocked()
 
-        assert ends.pipe.receive_nowait(3) == b"hel"
-        assert ends.pipe.receive_nowait(100) == b"lo"
+        assert ends.pipe.receive_nowait(2) == b"he"
+        assert ends.pipe.receive_nowait(100) == b"llo"
         assert ends.pipe.receive_nowait(100) is None
 
         async with trio.open_nursery() as nursery:
@@ -272,6 +272,22 @@ async def test_tls_end_without_a_close_alert_is_an_error(tls: TlsPair) -> None:
         with pytest.raises(trio.BrokenResourceError, match="without a TLS close alert"):
             await pipe.receive_some(100)
         pipe.abort()
+
+
+async def test_tls_garbage_is_a_broken_pipe(tls: TlsPair) -> None:
+    """Bytes that are no TLS record, after the handshake, break the pipe."""
+
+    async def garbage(stream: trio.abc.Stream) -> None:
+        await trio.SSLStream(stream, tls.server, server_side=True).do_handshake()
+        await stream.send_all(b"HTTP/1.1 500 Oops\r\n\r\n")
+
+    async with open_memory_network(garbage) as network:
+        pipe = await network.dial("model.test", 443, ssl_context=tls.client)
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            await pipe.receive_some(100)
+        pipe.abort()
+
+    assert isinstance(caught.value.__cause__, ssl.SSLError)
 
 
 async def test_tls_verifies_the_name(tls: TlsPair) -> None:

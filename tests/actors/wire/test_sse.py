@@ -65,7 +65,7 @@ def message(*payloads: bytes) -> list[ServerEvent]:
         pytest.param(b": hi\n\ndata: a\n\n:\n\n", message(b"a"), id="comments"),
         pytest.param(b"data: a\n: hi\ndata: b\n\n", message(b"a\nb"), id="comment inside"),
         pytest.param(b"id: 7\nretry: 9\ndata: a\n\n", message(b"a"), id="other fields"),
-        pytest.param(b"datas: x\ndat: y\n Data: z\n\n", [], id="unknown fields"),
+        pytest.param(b"dat: x\ndat: y\n Data: z\n\n", [], id="unknown fields"),
         pytest.param(b"\n\n\ndata: a\n\n\n\n", message(b"a"), id="blank lines"),
         pytest.param(b"\xef\xbb\xbfdata: a\n\n", message(b"a"), id="byte order mark"),
         pytest.param(b"\xef\xbbdata: a\n\n", [], id="half a byte order mark"),

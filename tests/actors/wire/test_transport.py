@@ -551,6 +551,27 @@ async def test_dropped_response_gives_its_slot_back() -> None:
         assert to.network.open == 0
 
 
+def test_response_that_outlives_its_run_can_still_be_dropped() -> None:
+    """The slot is of no use any more then; the connection is closed all the same (I4)."""
+
+    async def main() -> tuple[Transport, MemoryNetwork, list[httpx2.Response]]:
+        async with open_memory_network(answering(then(STREAM_HEAD, math.inf))) as network:
+            transport = Transport(dial=network.dial)
+            request = httpx2.Request("GET", "http://model.test/")
+            response = await transport.handle_async_request(request)
+            network_at_exit.append(network.open)
+        return transport, network, [response]
+
+    network_at_exit: list[int] = []
+    transport, network, responses = trio.run(main)
+    with pytest.warns(ResourceWarning, match="dropped while open"):
+        drop(responses)
+
+    assert network_at_exit == [1]
+    assert network.open == 0
+    assert transport.statistics().active == 0
+
+
 # --- timeouts -----------------------------------------------------------------------------------
 
 both_ways = pytest.mark.parametrize("watched", [False, True], ids=["scopes", "watchdog"])
@@ -738,6 +759,18 @@ async def reset_after_head(peer: Peer, request: Received) -> None:
     assert isinstance(peer.stream, MemoryStream)
     peer.stream.reset()
     raise trio.BrokenResourceError
+
+
+async def test_reset_that_is_there_already_is_met_without_waiting() -> None:
+    """A read that finds the connection broken raises as one that waited does."""
+    async with serving(reset_after_head) as to:
+        body = await to.open()
+        await wait_all_tasks_blocked()
+        with pytest.raises(httpx2.ReadError, match="the peer reset the connection"):
+            while await body.receive():
+                await wait_all_tasks_blocked()
+
+        assert body.state is BodyState.ABORTED
 
 
 async def end_after_head(peer: Peer, request: Received) -> None:
@@ -952,7 +985,7 @@ COMPLETION = (
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 async def test_unmodified_openai_client_streams(secure: bool, tls: TlsPair) -> None:
     """The SDK's own streaming works over the transport, and its connection is kept."""
-    events = [b"data: " + COMPLETION % word + b"\n\n" for word in (b"Hel", b"lo")]
+    events = [b"data: " + COMPLETION % word + b"\n\n" for word in (b"Hell", b"o")]
     handler = answering(
         STREAM_HEAD + b"".join(map(chunk, [*events, b"data: [DONE]\n\n"])) + END,
     )

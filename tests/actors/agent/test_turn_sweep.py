@@ -1,0 +1,204 @@
+"""
+Cancel a whole agent turn, with two parallel tools, at every checkpoint.
+
+The real stack: `Agent`, `Dispatcher`, `LLM`, the ``openai`` package, our transport, and the
+understudy at the other end; over the network in memory here, in virtual time.
+"""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from greenroom.actors.agent import (
+    Conversation,
+    Outcome,
+    Question,
+    TurnEnded,
+    TurnFrame,
+    UserMessage,
+)
+from greenroom.actors.llm import Assistant, TextDelta
+from greenroom.actors.llm.openai import OpenAIProvider
+from greenroom.actors.testing import open_memory_network
+from greenroom.actors.understudy import Understudy
+from greenroom.runtime import Event, open_runtime
+from tests.actors.agent.turns import (
+    ANSWER,
+    IN_TASKS,
+    IN_THREADS,
+    QUESTION,
+    check_context,
+    check_events,
+    check_frames,
+    spawn_agent,
+)
+from tests.sweep import Cut, sweep
+
+# Positions that the sweeps may not fall under.
+FLOOR_MEMORY = 300
+FLOOR_SOCKETS = 60
+
+
+async def cut_turn(cut: Cut) -> None:
+    """Cut one turn, and check all that is promised for it."""
+    events: list[Event] = []
+    understudy = Understudy()
+    async with open_memory_network(understudy.serve) as network:
+        provider = OpenAIProvider(
+            profile="understudy", base_url="http://understudy/v1", dial=network.dial
+        )
+        async with open_runtime(observers=[events.append]) as runtime:
+            agent = await spawn_agent(runtime, provider, IN_TASKS)
+            frames: list[TurnFrame] = []
+            stream = agent.stream(UserMessage(QUESTION), buffer=2)
+            with cut:
+                async with stream:
+                    async for frame in stream:
+                        frames.append(frame)  # noqa: PERF401 - what came before the cut counts
+
+            transport = provider.transport.statistics()
+            assert transport.active == 0  # I13, at once and not after a while
+            check_events(events)
+            taken = "".join(f.text for f in frames if isinstance(f, TextDelta))
+            frames.extend(stream.untaken)
+            check_frames(frames)
+            if cut.reached and frames:
+                assert isinstance(frames[-1], TurnEnded)
+            elif not cut.reached:
+                assert isinstance(frames[-1], TurnEnded)
+                assert frames[-1].outcome is Outcome.ANSWERED
+                assert ANSWER in frames[-1].answer
+            await trio.testing.wait_all_tasks_blocked()
+            assert understudy.statistics().streams_running == 0
+            assert network.open == provider.transport.statistics().idle
+            context = await agent.ask(Conversation())
+            check_context(context, provider)
+            kept = "".join(m.text for m in context.messages if isinstance(m, Assistant))
+            assert kept == taken  # R12: delivered is what the asker took
+            answer = await agent.ask(Question(QUESTION))
+            assert ANSWER in answer.text
+    assert network.open == 0
+    assert understudy.statistics().connections_open == 0
+
+
+def test_a_turn_survives_a_cancel_at_every_checkpoint_in_virtual_time() -> None:
+    """I3, I4, I5, I8, I9, I13 hold wherever a turn is cut, and the next turn works."""
+    assert sweep(cut_turn, name="turn over memory", everywhere=True) >= FLOOR_MEMORY
+
+
+# -- real sockets, real clock, real threads, and the understudy in a process of its own
+
+SERVER = """
+import trio
+from greenroom.actors.understudy import open_understudy
+
+async def main():
+    async with open_understudy(pace=3000) as understudy:
+        print(understudy.base_url, flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+@pytest.fixture(scope="module")
+def base_url() -> Iterator[str]:
+    """Run an understudy in another process."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True
+    ) as peer:
+        assert peer.stdout is not None
+        try:
+            yield peer.stdout.readline().strip()
+        finally:
+            peer.kill()
+
+
+def counts_at(base_url: str) -> dict[str, int]:
+    """Ask the understudy what it has, this question's own connection included."""
+    url = base_url.replace("/v1", "/understudy/statistics")
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        counts: dict[str, int] = json.load(answer)
+        return counts
+
+
+def established(port: int) -> int:
+    """Count this machine's established connections to *port*, as ``ss`` does."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[3] == "01" and row[2].endswith(f":{port:04X}") for row in rows)
+
+
+def open_files() -> int:
+    """Count this process's open files."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def settled(base_url: str, *, connections: int) -> dict[str, int]:
+    """Return the understudy's counts once it has noticed what we closed; it needs no help for it."""
+    while True:
+        counts = await trio.to_thread.run_sync(counts_at, base_url)
+        if counts["streams_running"] == 0 and counts["connections_open"] == connections + 1:
+            return counts
+        await trio.lowlevel.checkpoint()
+
+
+async def cut_real_turn(cut: Cut, base_url: str) -> None:
+    """As `cut_turn`, over sockets, and looked at from outside."""
+    events: list[Event] = []
+    provider = OpenAIProvider(profile="understudy", base_url=base_url)
+    port = int(base_url.rpartition(":")[2].partition("/")[0])
+    async with open_runtime(observers=[events.append]) as runtime:
+        agent = await spawn_agent(runtime, provider, IN_THREADS)
+        frames: list[TurnFrame] = []
+        stream = agent.stream(UserMessage(QUESTION), buffer=2)
+        with cut:
+            async with stream:
+                async for frame in stream:
+                    frames.append(frame)  # noqa: PERF401 - what came before the cut counts
+
+        assert provider.transport.statistics().active == 0
+        check_events(events)
+        frames.extend(stream.untaken)
+        check_frames(frames)
+        if not cut.reached:
+            assert isinstance(frames[-1], TurnEnded)
+            assert frames[-1].outcome is Outcome.ANSWERED
+            assert ANSWER in frames[-1].answer
+        with trio.fail_after(20):
+            await settled(base_url, connections=provider.transport.statistics().idle)
+        check_context(await agent.ask(Conversation()), provider)
+        assert ANSWER in (await agent.ask(Question(QUESTION))).text
+    assert established(port) == 0
+
+
+def test_a_turn_survives_a_cancel_at_every_checkpoint_on_real_sockets(base_url: str) -> None:
+    """The same promises, with the kernel, threads and another process in the game."""
+    stride = 1 if os.environ.get("GREENROOM_TORTURE") else 2
+    with_threads = open_files()  # the first run leaves Trio's thread cache behind
+    positions = point = 0
+    while True:
+        cut = Cut(point, everywhere=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            trio.run(cut_real_turn, cut, base_url)
+            gc.collect()
+        if point == 0:
+            with_threads = open_files()
+        assert open_files() <= with_threads
+        if not cut.reached:
+            break
+        positions += 1
+        point += stride
+    print(f"sweep turn over sockets: {positions} positions of {point}")
+
+    assert positions >= FLOOR_SOCKETS
