@@ -224,11 +224,11 @@ class Cell:
         """
         self.stage.check_thread()
         self.stage.check_run()
+        await trio.lowlevel.checkpoint_if_cancelled()
         if not self.is_open:
             raise self.stopped_error(exchange.frame)
         exchange.context = contextvars.copy_context()
         exchange.deadline = trio.current_effective_deadline()
-        await trio.lowlevel.checkpoint_if_cancelled()
         try:
             self.put_nowait(exchange)
         except MailboxFull:

@@ -22,7 +22,7 @@ from typing import NoReturn, Protocol
 import trio
 
 from greenroom.runtime.alarms import Alarm
-from greenroom.runtime.errors import RequestError
+from greenroom.runtime.errors import ActorStopped, RequestError
 from greenroom.runtime.frames import Frame
 from greenroom.runtime.lifecycle import REQUEST_MOVES, RequestState, moved
 from greenroom.runtime.stage import Stage
@@ -158,6 +158,20 @@ class Exchange(Envelope):
             await trio.lowlevel.wait_task_rescheduled(self._abort if link else self._stop_waiting)
             if self._raise_cancel is not None and not self._has_value():
                 self._raise_cancel()
+
+    async def outcome(self) -> object:
+        """
+        Return the reply of a settled request, or raise its error.
+
+        An asker that was cancelled together with the actor ends as cancelled.
+
+        Checkpoint: only to raise `trio.Cancelled`.
+        """
+        if self.error is None:
+            return self.value  # noqa: ASYNC910 - as documented
+        if isinstance(self.error, ActorStopped) and self.error.reason == "cancelled":
+            await trio.lowlevel.checkpoint_if_cancelled()
+        raise self.error
 
     def _has_value(self) -> bool:
         return self.state is RequestState.SETTLED and self.error is None

@@ -113,8 +113,7 @@ class Children:
         # from here on a cancel waits for the actor's end, as for a running request's
         starting.begin()
         await starting.wait()
-        if starting.error is not None:
-            raise starting.error
+        await starting.outcome()
         return incarnation.ref
 
     async def _run(self, incarnation: "Incarnation", cell: Cell, starting: Exchange) -> None:
@@ -173,11 +172,9 @@ class Incarnation:
         self._children: Children | None = None  # made by the first spawn
         self._crashed: BaseException | None = None  # what ends this incarnation; the first wins
         self._slots = 1  # started so far; grows up to the actor's concurrency
-        # what the spawner gets when the start failed; set by `_start`
-        self.not_started: BaseException = ActorStopped(
-            f"<Ref {cell.name!r}> was ended before its start was over", "stopped"
-        )
         self._control_runs = False  # the reader of the control lane is not over
+        # what the spawner gets when the start failed; set by `_start`
+        self.not_started = self._not_started("cancelled")
         self._hook_runs = False  # on_interrupt is running in some slot
 
     # -- what the actor sees
@@ -268,6 +265,8 @@ class Incarnation:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._crashed is not None:
             self.not_started = self._crash_error(starting, self._crashed)
+        elif cell.ending is not None:
+            self.not_started = self._not_started("stopped")
         if cell.ending is not None or not done:
             return False
         cell.start()
@@ -279,6 +278,9 @@ class Incarnation:
             cell.stage.observers.notify(ActorSpawned(trio.current_time(), cell.name, parent))
         starting.settle(value=self.ref)
         return True
+
+    def _not_started(self, reason: DownReason) -> BaseException:
+        return ActorStopped(f"<Ref {self._cell.name!r}> was {reason} while it started", reason)
 
     async def _stop(self) -> None:  # noqa: ASYNC910
         """Run ``on_stop``, shielded, within the cleanup bound."""

@@ -67,10 +67,11 @@ class Ref:
         Source: Elixir ``GenServer.cast/2``, with back-pressure.
         """
         cell = self._cell
-        control = cell.admit(frame)
+        cell.stage.check_thread()
         cell.stage.check_run()
-        envelope = Envelope(cell.mailbox.next_number(), frame)
         await trio.lowlevel.checkpoint_if_cancelled()
+        control = cell.admit(frame)
+        envelope = Envelope(cell.mailbox.next_number(), frame)
         try:
             self._put_nowait(envelope, control=control)
         except MailboxFull:
@@ -155,9 +156,7 @@ class Ref:
         exchange = Exchange(cell.mailbox.next_number(), request, cell)
         await cell.send(exchange)
         await exchange.wait()
-        if exchange.error is not None:
-            raise exchange.error
-        return cast("ReplyT", exchange.value)
+        return cast("ReplyT", await exchange.outcome())
 
     def stream(
         self, request: StreamRequest[FrameT], *, buffer: int = DEFAULT_BUFFER

@@ -295,6 +295,5 @@ class ReplyStream(Generic[FrameT]):
         finally:
             self._waits = False
         self._is_read = True
-        if exchange.error is not None:
-            raise exchange.error
+        await exchange.outcome()
         raise StopAsyncIteration

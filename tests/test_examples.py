@@ -1,6 +1,7 @@
-"""Each program in examples/ with an .out file beside it prints, in virtual time, what it says."""
+"""Each program in examples/ with an .out file beside it prints what that says."""
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +19,13 @@ def test_example_prints_its_twin(
     program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An example prints what its .out file says, however long it would take in real time."""
+    if "open_understudy" in program.read_text():  # real sockets need the real clock
+        done = subprocess.run(
+            [sys.executable, program], capture_output=True, text=True, timeout=60, check=False
+        )
+
+        assert (done.stdout, done.stderr) == (program.with_suffix(".out").read_text(), "")
+        return
     name = f"greenroom_example_{program.stem}"
     spec = importlib.util.spec_from_file_location(name, program)
     assert spec is not None
@@ -43,4 +51,4 @@ def test_example_is_short_and_says_what_it_leaves_out(program: Path) -> None:
 
 def test_there_are_examples() -> None:
     """The tests above walk a list that is not empty."""
-    assert "greeter" in [program.stem for program in WITH_TWIN]
+    assert {"agent", "greeter"} <= {program.stem for program in WITH_TWIN}

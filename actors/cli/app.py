@@ -188,6 +188,7 @@ def run(arguments: Sequence[str]) -> int:
         return 130
     if not isinstance(job, _Job):  # --help and --version are done
         return 0
+    logging.getLogger("greenroom").addHandler(logging.NullHandler())
     if job.debug:
         logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
         logging.getLogger("greenroom").setLevel(logging.DEBUG)

@@ -135,7 +135,7 @@ class Screen:
             self._drawn = shown
             texts = [Text(row, style="dim", no_wrap=True) for row in rows]
             if self._open:
-                texts.insert(0, Text(self._open, no_wrap=True))
+                texts.insert(0, Text(self._open, no_wrap=True, overflow="crop"))
             self._live.update(Group(*texts), refresh=True)
 
     async def keep_drawing(self) -> None:

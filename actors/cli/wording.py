@@ -112,7 +112,8 @@ def settled_rows(text: str, width: int) -> tuple[list[str], str]:
     for line in lines:
         done, last = settled_rows(line, width)
         rows += [*done, last.rstrip()]
-    while cell_len(rest) > width:
+    # a space at the end of a row is no reason to begin another, a word behind it is
+    while cell_len(rest.rstrip(" ")) > width:
         fits = len(chop_cells(rest, width)[0])
         space = rest.rfind(" ", 0, fits + 1)
         at = space if space > 0 else max(1, fits)
@@ -147,9 +148,8 @@ def failure(ended: TurnEnded) -> str:
     if ended.outcome is Outcome.FAILED and ended.detail:
         # the library speaks of arguments, and here they are options
         detail = re.sub(r"\bSettings\(model='\.\.\.'\)", "--model NAME", ended.detail)
-        return re.sub(r"\bapi_key='\.\.\.'", "--api-key-env NAME", detail).replace(
-            "base_url", "--base-url"
-        )
+        detail = re.sub(r"\bset api_key to\b", "set --api-key-env to the variable of", detail)
+        return detail.replace("base_url", "--base-url")
     return f"{advice} ({ended.detail})" if advice and ended.detail else advice
 
 

@@ -126,7 +126,7 @@ def _rank(
         "order": order,
         "unit": unit,
         "rows": [{"name": name, "value": value} for name, value in ranked[:limit]],
-        "out_of": f"{len(ranked)} {table}{place}",
+        "out_of": f"{len(ranked)} {table if len(ranked) > 1 else table.removesuffix('s')}{place}",
         "source": source,
     }
 

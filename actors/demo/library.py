@@ -74,7 +74,7 @@ class Library:
             database.commit()
             return database.serialize()
 
-    def search(self, query: str, limit: int = 3) -> dict[str, Any]:
+    def search(self, query: str, limit: int = 5) -> dict[str, Any]:
         """
         Find the passages that fit *query* best.
 
@@ -114,7 +114,7 @@ def _docs() -> Library:
     return Library(Path(__file__).resolve().parents[2] / "docs")
 
 
-def search_docs(query: str, limit: int = 3) -> dict[str, Any]:
+def search_docs(query: str, limit: int = 5) -> dict[str, Any]:
     """
     Search Greenroom's own documentation: actors, frames, mailboxes, rules (R10), promises (I4).
 

@@ -169,6 +169,11 @@ class OpenAIProvider:
         return self.profile.name
 
     @property
+    def default_model(self) -> str:
+        """The profile's model."""
+        return self.profile.model
+
+    @property
     def transport(self) -> Transport:
         """What holds the connections."""
         return self._transport

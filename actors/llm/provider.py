@@ -117,6 +117,11 @@ class Provider(Protocol):
         """What messages and errors call it."""
         ...
 
+    @property
+    def default_model(self) -> str:
+        """The model of requests whose settings name none; empty if there is none."""
+        ...
+
     async def request(self, context: Context, settings: Settings) -> ProviderStream:
         """
         Ask for a response, and return once its head has come.

@@ -39,6 +39,7 @@ class ScriptedProvider:
 
     def __init__(self, *scripts: Iterable[Step], name: str = "scripted") -> None:
         self.name = name
+        self.default_model = "scripted"
         self.asked: list[_Asked] = []
         self.open = 0
         self.closed = False

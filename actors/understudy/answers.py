@@ -222,7 +222,8 @@ def _passages(reading: Reading, result: Result) -> str:
     most = max(known, default=0)
     if not most or 2 * most < len(subjects):
         return f"I searched for {' '.join(subjects)!r} and found nothing that answers the question."
-    hit = hits[known.index(most)]
+    exact = [set(words(str(hit.get("heading")))) == set(subjects) for hit in hits]
+    hit = max(zip(known, exact, hits, strict=True), key=lambda found: found[:2])[2]
     heading = f"{hit['heading']}: " if hit.get("heading") else ""
     return f"{heading}{_shortened(str(hit.get('text')))} ({hit.get('page', 'unnamed page')})"
 

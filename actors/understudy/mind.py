@@ -19,7 +19,7 @@ import attrs
 
 from greenroom.actors.understudy.answers import answer, calculation, facts_of, introduction, unknown
 from greenroom.actors.understudy.requests import array, obj
-from greenroom.actors.understudy.rules import Reading, is_like, matches, read
+from greenroom.actors.understudy.rules import Reading, is_like, matches, read, words
 from greenroom.actors.understudy.turn import (
     Call,
     Reply,
@@ -49,6 +49,7 @@ _ASCENDING = frozenset({"lowest", "smallest", "ascending", "asc"})
 _FOLLOW_UP = re.compile(
     r"\s*(?:and|what about|how about)\b|.*\b(?:it|its|they|them|their|both)\b", re.IGNORECASE
 )
+_PLURAL = re.compile(r"\b(?:they|them|both)\b", re.IGNORECASE)
 _EVERYTHING = re.compile(r"\b(?:about|everything|all you know)\b", re.IGNORECASE)
 _GREETING = re.compile(
     r"\s*(?:hi|hello|hey|good (?:morning|day|evening)|thanks|thank you|help|who are you|what are you"
@@ -66,6 +67,7 @@ class _Plan:
     score: float  # how well the question fits; overlap decides between equals
     overlap: float = 0.0
     names: frozenset[str] = frozenset()  # what the calls ask about
+    ignored: tuple[str, ...] = ()  # words of the question that a ranking leaves out of account
 
 
 @attrs.frozen
@@ -105,6 +107,8 @@ def decide(body: dict[str, Any]) -> Reply:
 
     if plan:
         text = answer(plan.kind, plan.calls, reading, results, computed)
+        if plan.ignored:
+            text += f" I could not take into account: {', '.join(plan.ignored)}."
         if wanted:
             names = ", ".join(dict.fromkeys(made.name for made in wanted))
             text = f"I would have to call {names}, but this request allows no calls. {text}"
@@ -167,13 +171,9 @@ def _bound(
     kind = _kind(tool)
     values: dict[str, list[Any]] = {}
     certain, names = 0.0, list[str]()
-    plural = re.search(r"\b(?:they|them|both)\b", reading.text, re.IGNORECASE)
     for name in tool.parameters:
         options = tool.options(name)
-        found, surely = matches(reading, options)
-        for past in earlier:
-            more, surely = matches(past, options) if not found or plural else ([], surely)
-            found = [*found, *(value for value in more if value not in found)]
+        found, surely = _found(options, reading, earlier)
         if options and not _ordering(options):
             values[name], certain = list(found), certain + surely
             names += [value.casefold() for value in found if surely != 1.0]
@@ -198,7 +198,20 @@ def _bound(
         score=certain + _bonus(kind, reading),
         overlap=overlap,
         names=frozenset(names),
+        ignored=_ignored(tool, values, reading) if kind == "rank" else (),
     )
+
+
+def _found(
+    options: Sequence[str], reading: Reading, earlier: Sequence[Reading]
+) -> tuple[list[str], float]:
+    """Match *options* with the question; what it leaves out is in those before: "and Saturn?"."""
+    found, surely = matches(reading, options)
+    for past in earlier:
+        if not found or _PLURAL.search(reading.text):
+            more, surely = matches(past, options)
+            found = list(dict.fromkeys(found + more))
+    return found, surely
 
 
 def _kind(tool: Tool) -> str:
@@ -210,6 +223,13 @@ def _kind(tool: Tool) -> str:
     if any(_ordering(options) for options in enums):
         return "rank"
     return "facts" if enums else "other"
+
+
+def _ignored(tool: Tool, values: dict[str, list[Any]], reading: Reading) -> tuple[str, ...]:
+    known = tool.words.union(*(words(str(value)) for found in values.values() for value in found))
+    return tuple(
+        word for word in reading.subjects if not any(is_like(word, other) for other in known)
+    )
 
 
 def _ordering(options: Sequence[str]) -> bool:

@@ -172,6 +172,12 @@ class Reading:
         return [word for word in self.words if word not in _STOP and len(word) > 1]
 
     @property
+    def subjects(self) -> list[str]:
+        """The words of `content` that are neither numbers nor degrees nor facts."""
+        known = {*_FORMS, *_NUMBERS, *_ORDINALS, *_RANKING}
+        return [w for w in self.content if w not in known and not w[0].isdigit()]
+
+    @property
     def wanted(self) -> list[tuple[str, ...]]:
         """For each word that asks for a fact, the facts that fit, best first."""
         return [_FORMS[word].facts for word in self.words if word in _FORMS and _FORMS[word].facts]

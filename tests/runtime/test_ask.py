@@ -1,3 +1,4 @@
+# ruff: noqa: PT012 - what raises is often the end of the block that the story is told in
 """Requests, their outcomes, and their cancellation (R7-R10, R13)."""
 
 import logging

@@ -1,3 +1,4 @@
+# ruff: noqa: PT012 - what raises is often the end of the block that the story is told in
 """Spawning, starting, children and helpers (R18)."""
 
 from collections.abc import Callable
@@ -16,12 +17,18 @@ from greenroom.runtime import (
     ActorStopped,
     Ref,
     Request,
+    frame,
     handles,
     open_runtime,
 )
 from tests.runtime.cast import Do, Echo, Ledger, Note, Nudge, Stagehand, Steered, hang, stubborn
 
 Clock = trio.testing.MockClock
+
+
+@frame
+class Make(Request[Ref]):
+    """Asks for a new actor."""
 
 
 class Parent(Stagehand):
@@ -376,12 +383,6 @@ async def test_what_is_spawned_on_the_runtime_outlives_the_spawner(autojump_cloc
         await maker.wait_stopped()
 
         assert await made.ask(Echo("alive")) == "alive"
-
-
-class Make(Request[Ref]):
-    """Asks for a new actor; a class without fields needs no ``@frame``."""
-
-    __slots__ = ()
 
 
 async def test_a_control_handler_that_crashes_during_the_start(autojump_clock: Clock) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: PT012 - what raises is often the end of the block that the story is told in
 """Actors with several slots (R17)."""
 
 from typing import Any
@@ -23,8 +24,10 @@ from tests.runtime.cast import (
 Clock = trio.testing.MockClock
 
 
-@pytest.mark.parametrize("capacity", [0, 1, 64])
-@pytest.mark.parametrize("how", ["ask", "tell", "tell_nowait"])
+@pytest.mark.parametrize(
+    ("how", "capacity"),
+    [("ask", 0), ("ask", 1), ("ask", 64), ("tell", 0), ("tell", 1), ("tell_nowait", 64)],
+)
 async def test_n_slots_run_n_handlers_at_once(
     autojump_clock: Clock, capacity: int, how: str
 ) -> None:
@@ -38,8 +41,6 @@ async def test_n_slots_run_n_handlers_at_once(
         await trio.sleep(1)
         running -= 1
 
-    if how == "tell_nowait" and capacity < 64:
-        pytest.skip("there is no room for so many at once")
     async with open_runtime() as runtime:
         ref = await runtime.spawn(Trio, capacity=capacity)
         async with trio.open_nursery() as nursery:

@@ -1,3 +1,4 @@
+# ruff: noqa: PT012 - what raises is often the end of the block that the story is told in
 """Interruption (R2, R17, R20)."""
 
 from typing import Any

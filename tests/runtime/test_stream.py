@@ -1,3 +1,4 @@
+# ruff: noqa: PT012 - what raises is often the end of the block that the story is told in
 """Streams: credit, closing frames, and the ends of both sides (R11, R12)."""
 
 import itertools

@@ -104,12 +104,32 @@ def test_ranking_goes_both_ways_and_says_out_of_how_many() -> None:
     assert json.loads(json.dumps(highest)) == highest
 
 
+def test_ranking_can_be_of_one_continent() -> None:
+    """The seven summits come out of the table, each as the highest of its continent."""
+    summits = {
+        continent: facts.rank_mountains("height", "highest", 1, continent)["rows"][0]["name"]
+        for continent in get_args(facts.Continent)
+    }
+
+    assert summits == {
+        "Africa": "Kilimanjaro",
+        "Antarctica": "Vinson",
+        "Asia": "Everest",
+        "Europe": "Elbrus",
+        "North America": "Denali",
+        "Oceania": "Puncak Jaya",
+        "South America": "Aconcagua",
+    }
+    assert facts.rank_mountains("height", continent="Africa")["out_of"] == "1 mountain in Africa"
+
+
 MISUSES: list[tuple[Callable[..., Any], tuple[Any, ...], str]] = [
     (facts.planet_fact, ("Pluto", "mass"), "no planet 'Pluto'; it must be one of: Mercury"),
     (facts.planet_fact, ("Mars", "name; DROP"), "no fact 'name; DROP'"),
     (facts.mountain_fact, ("Mars", "height"), "no mountain 'Mars'"),
     (facts.element_fact, ("gold", "height"), "no fact 'height'; it must be one of"),
     (facts.rank_mountains, ("continent",), "no fact 'continent'"),
+    (facts.rank_mountains, ("height", "highest", 1, "Atlantis"), "no continent 'Atlantis'"),
     (facts.rank_planets, ("mass", "up"), "no order 'up'; it must be one of: highest"),
     (facts.rank_elements, ("atomic_weight", "highest", 0), "between 1 and 50, not 0"),
 ]

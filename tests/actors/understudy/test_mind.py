@@ -52,6 +52,7 @@ KINDS = {
     ],
     "sum": [
         ("What is the total mass of Jupiter and Saturn?", ["1898 + 568"], "sum is 2466"),
+        ("atomic number of gold plus that of silver", ["79 + 47"], "sum is 126"),
         ("sum of the masses of Venus and Earth", ["4.87 + 5.97"], "10.84"),
     ],
     "average": [
@@ -100,12 +101,20 @@ KINDS = {
             ["(height, highest, 2)"],
             "K2 has the 2nd-highest",
         ),
+        (
+            "What is the tallest mountain in Africa?",
+            ["(height, highest, 1, Africa)"],
+            "Kilimanjaro",
+        ),
+        ("largest and smallest planet", ["highest, 1)", "lowest, 1)"], "Mercury has the lowest"),
+        ("What is the highest mountain on Mars?", ["highest, 1)"], "not take into account: mars"),
         ("third largest planet", ["(diameter, highest, 3)"], "Uranus has the 3rd-highest"),
     ],
     "docs": [
         ("What does R10 say?", ["search_docs(r10)"], "R10"),
         ("How do I interrupt an actor?", ["search_docs(interrupt actor)"], "nterrupt"),
         ("What happens when a mailbox is full?", ["search_docs(mailbox full)"], "(promises.md)"),
+        ("What is a frame?", ["search_docs(frame)"], "Frame: An immutable value"),
         ("What is R99?", ["search_docs(r99)"], "found nothing that answers"),
     ],
 }
@@ -252,15 +261,21 @@ def test_one_agent_with_all_tools_chooses_among_them(
 
 @pytest.mark.parametrize(
     ("question", "said"),
-    [("And Saturn?", "Saturn's mass is 568"), ("How hot is it?", "Jupiter's mean temperature")],
+    [
+        ("And Mars?", "Mars's mass is 0.642"),
+        ("How hot is it?", "Saturn's mean temperature"),
+        ("Which of them is heavier?", "Jupiter is heavier than Saturn"),
+    ],
 )
-def test_follow_up_takes_what_it_leaves_out_from_the_question_before(
+def test_follow_up_takes_what_it_leaves_out_from_the_questions_before(
     question: str, said: str
 ) -> None:
-    """ "And Saturn?" asks for the same fact, "how hot is it" for the same thing."""
+    """ "And Mars?" asks for the same fact, "how hot is it" for the same thing."""
     history = [
         {"role": "user", "content": "How heavy is Jupiter?"},
         {"role": "assistant", "content": "Jupiter's mass is 1898."},
+        {"role": "user", "content": "And Saturn?"},
+        {"role": "assistant", "content": "Saturn's mass is 568."},
     ]
 
     assert said in talk(question, ASTRONOMER, history).answer

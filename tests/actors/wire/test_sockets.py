@@ -30,7 +30,7 @@ from tests.sweep import Cut
 LARGE = 8 * 1024 * 1024
 
 # Points at which the request of the sweep can be cancelled, at least: plain, TLS.
-FLOORS = {False: 10, True: 15}
+FLOORS = {False: 8, True: 12}
 
 
 @pytest.fixture(autouse=True)
