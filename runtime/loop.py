@@ -147,10 +147,6 @@ class Children:
             while cell in self._cells:  # noqa: ASYNC110 - its task is on its last step
                 await trio.lowlevel.checkpoint()
 
-    def living(self) -> tuple[Cell, ...]:
-        """Return the cells of the children that are not over."""
-        return tuple(self._cells)
-
 
 class Incarnation:
     """One life of an actor; it is the actor's `Home`."""
@@ -456,7 +452,7 @@ class Incarnation:
             else:
                 call = method(frame)
             context = envelope.context
-            if context is not None and context != slot.task.context:
+            if context is not None and not _is_same(context, slot.task.context):
                 value = await _InContext(call, context)
             else:
                 value = await call
@@ -560,6 +556,14 @@ class Incarnation:
                 self._crash(exc)
                 return  # noqa: ASYNC910
             self._ended(envelope, "replied")
+
+
+def _is_same(context: Context, own: Context) -> bool:
+    """Compare two contexts; a value that can't be compared makes them differ."""
+    try:
+        return context == own
+    except Exception:
+        return False
 
 
 class _InContext:

@@ -131,10 +131,7 @@ class Mailbox:
                 queue.append(self.receive_nowait())
             except trio.WouldBlock:
                 break
-        if self.full == "drop_oldest":
-            candidates = [*queue, envelope]
-        else:
-            candidates = [envelope, *reversed(queue)]
+        candidates = queue if self.full == "drop_oldest" else [envelope, *reversed(queue)]
         # a tombstone is nobody's loss, so it goes first
         victim = next((e for e in queue if is_tombstone(e)), None) or next(
             (e for e in candidates if not e.frame.uninterruptible), None

@@ -48,7 +48,7 @@ class _Chat:
             self.team = await self.team.renewed(await self.agent.ask(Conversation()))
             self.agent = self.team.front_desk
         if ended.outcome is Outcome.INTERRUPTED:
-            self.screen.line(kept(ended, progress.done, progress.calls - progress.done), "yellow")
+            self.screen.line(kept(ended, progress.done, progress.calls - progress.done), "magenta")
         elif reason := failure(ended):
             complain(reason)
         return ended
@@ -110,8 +110,7 @@ async def chat(
         raise CommandError("--instructions are for one agent; leave out --team", 2)
     screen = Screen()
     interrupts.last_resort.append(screen.restore)
-    async with open_model(options) as model, open_runtime() as runtime:
-        screen.line(model.headline, "dim")
+    async with open_model(options, screen.headline) as model, open_runtime() as runtime:
         if screen.is_live:
             screen.line("Write /help for commands; Ctrl-C interrupts a turn.", "dim")
         llm = await runtime.spawn(LLM, model.provider, model.settings, name="model")

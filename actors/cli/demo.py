@@ -40,10 +40,9 @@ async def demo(
     interrupts.last_resort.append(screen.restore)
     timeline = Timeline()
     async with (
-        open_model(options) as model,
+        open_model(options, screen.headline) as model,
         open_runtime(observers=[timeline.observe]) as runtime,
     ):
-        screen.line(model.headline, "dim")
         screen.line()
         screen.line(f"you: {question}", "bold")
         llm = await runtime.spawn(LLM, model.provider, model.settings, name="model")
@@ -51,7 +50,7 @@ async def demo(
         ended, progress = await take_turn(team.front_desk, question, screen, interrupts)
         took_until = trio.current_time()
     if ended.outcome is Outcome.INTERRUPTED:
-        screen.line(kept(ended, progress.done, progress.calls - progress.done), "yellow")
+        screen.line(kept(ended, progress.done, progress.calls - progress.done), "magenta")
         return 130
     screen.line()
     screen.line("Timeline: seconds, who sent what to whom", "bold")

@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -43,18 +43,20 @@ class Model:
     """Its API."""
     settings: Settings
     """What requests start from."""
-    headline: str
-    """Who answers, for the user."""
     is_understudy: bool
     """Whether it is the one that comes along."""
 
 
 @asynccontextmanager
-async def open_model(options: ModelOptions) -> AsyncGenerator[Model]:
+async def open_model(options: ModelOptions, tell: Callable[[str], None]) -> AsyncGenerator[Model]:
     """
     Open the model that *options* and the environment ask for.
 
     Entry starts the understudy on a port of its own, if it is to answer; exit stops it.
+
+    Args:
+        options: What the user said.
+        tell: Called once with the line that says who answers, as soon as that is known.
 
     Raises:
         CommandError: the options contradict each other, or a variable is missing.
@@ -65,7 +67,7 @@ async def open_model(options: ModelOptions) -> AsyncGenerator[Model]:
     if options.base_url or (has_key and not options.understudy):
         if options.pace is not None:
             raise CommandError("--pace is for the understudy; leave it out for a real model", 2)
-        yield await _real(options, key)
+        yield await _real(options, key, tell)
         return
     if options.model or options.api_key_env:
         raise CommandError(
@@ -75,11 +77,11 @@ async def open_model(options: ModelOptions) -> AsyncGenerator[Model]:
     if not pace > 0:
         raise CommandError(f"--pace must be tokens per second > 0, not {pace:g}", 2)
     async with open_understudy(pace=pace) as server:
+        tell(banner(server))
         provider = await _provider(base_url=server.base_url, api_key="", profile="understudy")
         yield Model(
             provider=provider,
             settings=Settings(model=MODEL),
-            headline=banner(server),
             is_understudy=True,
         )
 
@@ -99,7 +101,7 @@ def _key(options: ModelOptions) -> str | None:
     return key
 
 
-async def _real(options: ModelOptions, key: str | None) -> Model:
+async def _real(options: ModelOptions, key: str | None, tell: Callable[[str], None]) -> Model:
     try:
         provider = await _provider(base_url=options.base_url, api_key=key)
     except ValueError as error:
@@ -108,10 +110,10 @@ async def _real(options: ModelOptions, key: str | None) -> Model:
     name = options.model or profile.model
     if not name:
         raise CommandError(f"{profile.base_url} needs the name of a model; write --model NAME", 2)
+    tell(f"{name} answers, at {profile.base_url}")
     return Model(
         provider=provider,
         settings=Settings(model=name),
-        headline=f"{name} answers, at {profile.base_url}",
         is_understudy=False,
     )
 

@@ -56,6 +56,10 @@ class Screen:
         self.end_text()
         self._print(printable(text), style)
 
+    def headline(self, text: str) -> None:
+        """Write what everything after it is to be read with."""
+        self.line(text, "dim")
+
     def cut_line(self, text: str, style: str = "") -> None:
         """Write a line that stays, cut to the width."""
         self.line(cut(printable(text), self.width), style)

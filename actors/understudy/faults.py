@@ -18,7 +18,7 @@ clause                 what happens
 ``malformed@EVENT``    that event holds broken JSON
 ``truncate-utf8@EVENT``  that event holds a character cut in half
 ``error@EVENT``        that event is an error, and the stream ends with it
-``giant=SIZE``         the first event with content grows by SIZE bytes (``64kB``, ``10MB``)
+``giant=SIZE``         the first event with text grows by SIZE bytes (``64kB``, ``10MB``)
 ``no-done``            the stream ends without ``data: [DONE]``
 ``hang-close``         after ``[DONE]`` neither the end of the body nor of the connection comes
 ``nth=NUMBER``         only from that request on (and only that one, unless ``times`` is given)
@@ -72,7 +72,7 @@ class Fault:
     """Number of the event that is an error, >= 1; None for none."""
 
     giant: int = 0
-    """Bytes added to the first event with content, 0 to 100 MB."""
+    """Bytes added to the first event with text, 0 to 100 MB."""
 
     no_done: bool = False
     """Whether ``data: [DONE]`` is left out."""

@@ -195,7 +195,7 @@ def read(question: str) -> Reading:
     limit = re.search(
         rf"\b(?:top|first|last) (\d+|{counts})\b|\b(\d+|{counts}) (?:\w+est|most)\b", text
     )
-    ordinal = re.search(rf"\b({'|'.join(_ORDINALS)}|\d+(?:st|nd|rd|th)) (?:\w+est|most)\b", text)
+    ordinal = re.search(rf"\b({'|'.join(_ORDINALS)}|\d+[a-z]{{2}}) (?:\w+est|most)\b", text)
     operations = (name for name, cues in _OPERATIONS.items() if re.search(rf"\b(?:{cues})\b", text))
     ranks = not _RANKING.isdisjoint(found)
     return Reading(

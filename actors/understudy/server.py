@@ -119,7 +119,7 @@ class Understudy:
         """Return the counts as they are now."""
         return Statistics(**self._counts)
 
-    async def serve(self, stream: trio.abc.Stream) -> None:
+    async def serve(self, stream: trio.abc.Stream) -> None:  # noqa: ASYNC910
         """
         Speak HTTP/1.1 on *stream* until the client leaves, then close it.
 

@@ -1,6 +1,7 @@
 # ruff: noqa: PT012 - what raises is often the end of the block that the story is told in
 """Requests, their outcomes, and their cancellation (R7-R10, R13)."""
 
+import contextlib
 import logging
 from typing import Any
 
@@ -13,6 +14,7 @@ from greenroom.runtime import (
     ActorStopped,
     CleanupOverran,
     Emit,
+    FrameSent,
     NotHandled,
     Refused,
     Runtime,
@@ -80,8 +82,6 @@ async def test_asking_for_what_nobody_handles_sends_nothing(
             await ref.ask(Note("a"))  # type: ignore[arg-type]  # pyright: ignore
         with pytest.raises(TypeError, match=r"ask takes a Request, not Count\("):
             await ref.ask(Count(1))  # type: ignore[arg-type]  # pyright: ignore
-
-    from greenroom.runtime import FrameSent
 
     assert ledger.of(FrameSent) == []
 
@@ -153,11 +153,9 @@ async def test_a_handler_that_swallows_its_cancel_still_replies(
     """I9, R9: a handler that catches Cancelled and returns has made a reply."""
 
     async def swallow(_: Any) -> str:
-        try:
+        with contextlib.suppress(trio.Cancelled):
             await trio.sleep_forever()
-        except trio.Cancelled:  # noqa: ASYNC103
-            pass
-        return "swallowed"  # noqa: ASYNC104
+        return "swallowed"
 
     async with open_runtime() as runtime:
         ref = await runtime.spawn(Stagehand)
@@ -172,10 +170,8 @@ async def test_a_swallowed_cancel_starts_no_further_frame_in_a_cancelled_runtime
     log: list[str] = []
 
     async def swallow(_: Any) -> None:
-        try:
+        with contextlib.suppress(trio.Cancelled):
             await trio.sleep_forever()
-        except trio.Cancelled:  # noqa: ASYNC103
-            pass
 
     async def ask(ref: Any, scope: trio.CancelScope) -> None:
         with scope:
@@ -552,5 +548,5 @@ async def test_play_is_not_for_ask() -> None:
 
     async with open_runtime() as runtime:
         ref = await runtime.spawn(Stagehand)
-        with pytest.raises(TypeError, match="write ref.stream"):
+        with pytest.raises(TypeError, match=r"write ref\.stream"):
             await ref.ask(Play(nothing))  # type: ignore[arg-type]  # pyright: ignore

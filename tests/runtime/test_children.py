@@ -1,7 +1,6 @@
 # ruff: noqa: PT012 - what raises is often the end of the block that the story is told in
 """Spawning, starting, children and helpers (R18)."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from greenroom.runtime import (
     ActorStopped,
     Ref,
     Request,
+    Runtime,
     frame,
     handles,
     open_runtime,
@@ -164,12 +164,13 @@ async def test_a_start_that_ends_although_cancelled_is_a_start(autojump_clock: C
                 await trio.sleep(2)
 
     async with open_runtime() as runtime:
+        refs: list[Ref] = []
         with trio.move_on_after(1) as scope:
-            ref = await runtime.spawn(Slow)
+            refs.append(await runtime.spawn(Slow))
             await trio.lowlevel.checkpoint()
 
         assert scope.cancelled_caught
-        assert await ref.ask(Echo("alive")) == "alive"
+        assert await refs[0].ask(Echo("alive")) == "alive"
 
 
 async def test_an_on_start_that_raises_while_cancelled_is_a_crash(autojump_clock: Clock) -> None:
@@ -188,6 +189,30 @@ async def test_an_on_start_that_raises_while_cancelled_is_a_crash(autojump_clock
                 await runtime.spawn(Broken)
 
 
+async def test_a_start_that_fails_in_its_first_step(autojump_clock: Clock) -> None:
+    """I4: the helpers that it started a moment ago are cancelled before they do anything."""
+    log: list[str] = []
+
+    async def helper() -> None:
+        try:
+            await trio.lowlevel.checkpoint()
+            log.append("never")
+        finally:
+            log.append("over")
+
+    class Broken(Stagehand):
+        async def on_start(self) -> None:
+            self.nursery.start_soon(helper)
+            raise KeyError("at once")
+
+    async with open_runtime() as runtime:
+        with pytest.raises(KeyError, match="at once"):
+            await runtime.spawn(Broken)
+
+        assert runtime.living() == ()
+        assert log == ["over"]
+
+
 async def test_a_helper_that_raises_crashes_the_actor(autojump_clock: Clock) -> None:
     """R18, I7: the running asker gets ActorRestarted; other helpers are cancelled."""
 
@@ -200,12 +225,13 @@ async def test_a_helper_that_raises_crashes_the_actor(autojump_clock: Clock) -> 
             self.nursery.start_soon(helper)
             self.nursery.start_soon(trio.sleep_forever)
 
+    refs: list[Ref] = []
     with pytest.raises(KeyError, match="helper"):
         async with open_runtime() as runtime:
-            ref = await runtime.spawn(Helped, name="helped")
-            await ref.ask(Do(hang))
+            refs.append(await runtime.spawn(Helped, name="helped"))
+            await refs[0].ask(Do(hang))
 
-    assert (await ref.wait_stopped()).reason == "crashed"
+    assert (await refs[0].wait_stopped()).reason == "crashed"
 
 
 async def test_a_helper_that_raises_while_it_is_cancelled(autojump_clock: Clock) -> None:
@@ -298,33 +324,23 @@ async def test_an_actor_that_is_over_starts_nothing(autojump_clock: Clock) -> No
 
 async def test_a_runtime_that_is_over_starts_nothing() -> None:
     """R18: spawn says so, and leaves nothing behind."""
+    runtimes: list[Runtime] = []
     async with open_runtime(name="short") as runtime:
-        pass
+        runtimes.append(runtime)
     with pytest.raises(RuntimeError, match="runtime 'short' is over; it starts no more actors"):
-        await runtime.spawn(Stagehand)
+        await runtimes[0].spawn(Stagehand)
 
-    assert runtime.living() == ()
+    assert runtimes[0].living() == ()
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        pytest.param(lambda actor: actor.ref, id="ref"),
-        pytest.param(lambda actor: actor.runtime, id="runtime"),
-        pytest.param(lambda actor: actor.nursery, id="nursery"),
-        pytest.param(lambda actor: actor.deadline, id="deadline"),
-    ],
-)
-async def test_there_is_no_ref_in_init(
-    use: Callable[[Actor], object], request: pytest.FixtureRequest
-) -> None:
+@pytest.mark.parametrize("what", ["ref", "runtime", "nursery", "deadline"])
+async def test_there_is_no_ref_in_init(what: str) -> None:
     """R18: the error says from when on, and how actors are started."""
 
     class Eager(Actor):
         def __init__(self) -> None:
-            use(self)
+            getattr(self, what)
 
-    what = request.node.callspec.id
     async with open_runtime() as runtime:
         with pytest.raises(
             RuntimeError,

@@ -102,3 +102,26 @@ async def test_a_cancel_goes_through_the_trampoline(
         assert trio.current_time() == 1
         assert await ref.ask(Do(read)) == "me"
     assert [e.outcome for e in ledger.of(HandlerEnded)] == ["cancelled", "replied"]
+
+
+class Incomparable:
+    """A value of a variable whose comparison raises, as that of an array does."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("the truth value of this is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+thing: ContextVar[object] = ContextVar("thing")
+
+
+async def test_a_variable_that_cannot_be_compared_crashes_nobody() -> None:
+    """R15: the contexts are then taken to differ."""
+    thing.set(Incomparable())
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Stagehand)
+        thing.set(Incomparable())
+        who.set("me")
+
+        assert await ref.ask(Do(read)) == "me"

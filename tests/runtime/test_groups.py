@@ -24,14 +24,20 @@ def group(*errors: BaseException) -> BaseExceptionGroup[BaseException]:
 
 async def cancelled() -> trio.Cancelled:
     """Return a Cancelled; only Trio can make one."""
+    caught: list[trio.Cancelled] = []
     with trio.CancelScope() as scope:
         scope.cancel()
         try:
             await trio.lowlevel.checkpoint()
         except trio.Cancelled as error:
-            caught = error
+            caught.append(error)
             raise
-    return caught
+    return caught[0]
+
+
+def members(error: BaseException) -> tuple[object, ...]:
+    """Return what is in a group of errors, or nothing."""
+    return getattr(error, "exceptions", ()) if isinstance(error, Exception) else ()
 
 
 @pytest.mark.parametrize(
@@ -59,8 +65,7 @@ def test_several_failures_are_one_group() -> None:
     """R14: body plus child failure is one group, in order."""
     seen = collapse(group(A, B))
 
-    assert isinstance(seen, ExceptionGroup)
-    assert seen.exceptions == (A, B)
+    assert members(seen) == (A, B)
 
 
 def test_failures_that_caused_one_another_are_all_kept() -> None:
@@ -69,8 +74,7 @@ def test_failures_that_caused_one_another_are_all_kept() -> None:
     one.__cause__, two.__cause__ = two, one
     seen = collapse(group(one, two))
 
-    assert isinstance(seen, ExceptionGroup)
-    assert seen.exceptions == (one, two)
+    assert members(seen) == (one, two)
 
 
 async def test_cancelled_is_dropped_beside_a_real_error() -> None:
@@ -92,8 +96,7 @@ async def test_a_group_of_two_keeps_its_errors_without_the_cancelled() -> None:
     """R14: two real errors and a Cancelled in one inner group leave a group of the two."""
     seen = collapse(group(group(A, B, await cancelled())))
 
-    assert isinstance(seen, ExceptionGroup)
-    assert seen.exceptions == (A, B)
+    assert members(seen) == (A, B)
 
 
 def test_a_sole_leaf_is_found_however_deep() -> None:

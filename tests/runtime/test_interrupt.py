@@ -1,6 +1,7 @@
 # ruff: noqa: PT012 - what raises is often the end of the block that the story is told in
 """Interruption (R2, R17, R20)."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -93,11 +94,9 @@ async def test_a_value_in_spite_of_an_interrupt_is_the_outcome(autojump_clock: C
     """R13, I9: as for a cancel."""
 
     async def finish(_: Any) -> str:
-        try:
+        with contextlib.suppress(trio.Cancelled):
             await trio.sleep_forever()
-        except trio.Cancelled:  # noqa: ASYNC103
-            pass
-        return "value"  # noqa: ASYNC104
+        return "value"
 
     outcomes: list[object] = []
     async with open_runtime() as runtime:
@@ -154,15 +153,17 @@ async def test_on_interrupt_waits_for_every_interrupted_slot(autojump_clock: Clo
             await trio.sleep(10)
             self.log.append(f"over {trio.current_time():g}")
 
+    outcomes: list[object] = []
     async with open_runtime() as runtime:
         ref = await runtime.spawn(Slow, log)
         async with trio.open_nursery() as nursery:
             for seconds in (1, 3, 2):
-                nursery.start_soon(outcome_of, ref, Do(stubborn(seconds)), [])
+                nursery.start_soon(outcome_of, ref, Do(stubborn(seconds)), outcomes)
             await trio.testing.wait_all_tasks_blocked()
             ref.interrupt()
             await ref.ask(Echo("next"))
 
+    assert outcomes == ["interrupted: interrupted"] * 3
     assert log == ["on_interrupt 3", "over 13", "echo next", "on_stop"]
 
 
@@ -245,14 +246,16 @@ async def test_interrupting_an_actor_that_is_over_does_nothing(autojump_clock: C
 async def test_two_slots_and_an_idle_one(autojump_clock: Clock) -> None:
     """R17: an interrupt while one slot works and one idles runs on_interrupt once."""
     log: list[str] = []
+    outcomes: list[object] = []
     async with open_runtime() as runtime:
         ref = await runtime.spawn(Pair, log)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(outcome_of, ref, Do(after(5)), [])
-            nursery.start_soon(outcome_of, ref, Do(after(1)), [])
+            nursery.start_soon(outcome_of, ref, Do(after(5)), outcomes)
+            nursery.start_soon(outcome_of, ref, Do(after(1)), outcomes)
             await trio.sleep(2)
             ref.interrupt()
             await trio.sleep(1)
             await ref.ask(Echo("next"))
 
+    assert outcomes == [None, "interrupted: interrupted"]
     assert log == ["on_interrupt", "echo next", "on_stop"]

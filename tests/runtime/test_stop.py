@@ -13,6 +13,7 @@ from greenroom.runtime import (
     ActorStopped,
     DeadLetter,
     Down,
+    Ref,
     handles,
     open_runtime,
 )
@@ -82,7 +83,7 @@ async def test_what_is_left_after_the_grace_is_cancelled(autojump_clock: Clock) 
 
 async def test_blocked_senders_are_woken_by_a_stop(autojump_clock: Clock) -> None:
     """R20: with ActorStopped, at once."""
-    errors: list[str] = []
+    errors: list[object] = []
     async with open_runtime() as runtime:
         ref = await runtime.spawn(Stagehand, capacity=1)
 
@@ -102,7 +103,7 @@ async def test_blocked_senders_are_woken_by_a_stop(autojump_clock: Clock) -> Non
             ref.stop()
             await trio.testing.wait_all_tasks_blocked()
 
-            assert sorted(errors) == ["ActorStopped", "ActorStopped at 1"]
+            assert sorted(map(str, errors)) == ["ActorStopped", "ActorStopped at 1"]
 
 
 async def test_a_stop_from_inside_its_own_handler(autojump_clock: Clock) -> None:
@@ -208,12 +209,13 @@ async def test_a_crash_in_on_stop_while_cancelled(autojump_clock: Clock) -> None
             await trio.sleep(1)
             raise ValueError("on_stop")
 
+    refs: list[Ref] = []
     with pytest.raises(ValueError, match="on_stop"), trio.move_on_after(1):
         async with open_runtime() as runtime:
-            ref = await runtime.spawn(Broken)
+            refs.append(await runtime.spawn(Broken))
             await trio.sleep_forever()
 
-    assert (await ref.wait_stopped()).reason == "crashed"
+    assert (await refs[0].wait_stopped()).reason == "crashed"
     assert trio.current_time() == 2
 
 

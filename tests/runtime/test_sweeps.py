@@ -7,7 +7,6 @@ Whatever the point: one outcome a request, frames conserved, no task left, and t
 from typing import Any
 
 import trio
-import trio.testing
 
 from greenroom.runtime import Actor, Emit, Ref, Runtime, handles, open_runtime
 from tests.runtime.cast import (
@@ -222,7 +221,7 @@ def test_reading_a_stream() -> None:
                 async with stream:
                     started = True
                     async for number in stream:
-                        taken.append(number.n)
+                        taken.append(number.n)  # noqa: PERF401 - it may be cut off
             assert running == 0
             if started and stream.untaken:
                 seen = taken + [n.n for n in stream.untaken]

@@ -118,7 +118,7 @@ async def test_a_mailbox_of_no_capacity_hands_frames_over(autojump_clock: Clock)
         ("drop_oldest", [Note("1"), Note("2"), Note("3")], ["2", "3"], None),
         ("drop_oldest", [Pinned("1"), Note("2"), Note("3")], ["1", "3"], None),
         ("drop_newest", [Note("1"), Note("2"), Pinned("3")], ["1", "3"], None),
-        ("drop_oldest", [Pinned("1"), Pinned("2"), Note("3")], ["1", "2"], None),
+        ("drop_oldest", [Pinned("1"), Pinned("2"), Note("3")], ["1", "2"], MailboxFull),
         ("drop_oldest", [Pinned("1"), Pinned("2"), Pinned("3")], ["1", "2"], MailboxFull),
         ("drop_newest", [Pinned("1"), Pinned("2"), Pinned("3")], ["1", "2"], MailboxFull),
         ("fail", [Note("1"), Note("2"), Note("3")], ["1", "2"], MailboxFull),

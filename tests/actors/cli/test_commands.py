@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -47,7 +48,9 @@ def run(
 class Running:
     """A command that runs on pipes or on a terminal of its own."""
 
-    def __init__(self, *arguments: str, on_terminal: bool = False) -> None:
+    def __init__(
+        self, *arguments: str, on_terminal: bool = False, program: list[str] = GREENROOM
+    ) -> None:
         self.text = ""
         if on_terminal:
             self.fd, theirs = pty.openpty()
@@ -57,7 +60,7 @@ class Running:
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
             self.process = subprocess.Popen(
-                [*GREENROOM, *arguments],
+                [*program, *arguments],
                 stdin=theirs,
                 stdout=theirs,
                 stderr=theirs,
@@ -69,7 +72,7 @@ class Running:
         else:
             self.fd, theirs = os.pipe()
             self.process = subprocess.Popen(
-                [*GREENROOM, *arguments],
+                [*program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,
@@ -122,8 +125,10 @@ def start() -> Iterator[Start]:
     """Start commands, and end what is left of them."""
     started: list[Running] = []
 
-    def begin(*arguments: str, on_terminal: bool = False) -> Running:
-        started.append(Running(*arguments, on_terminal=on_terminal))
+    def begin(
+        *arguments: str, on_terminal: bool = False, program: list[str] = GREENROOM
+    ) -> Running:
+        started.append(Running(*arguments, on_terminal=on_terminal, program=program))
         return started[-1]
 
     yield begin
@@ -437,6 +442,29 @@ def test_ctrl_c_interrupts_a_turn_on_a_terminal_and_then_leaves(start: Start) ->
     assert termios.tcgetattr(chat.theirs) == chat.modes
 
 
+STUCK_TOOL = BROKEN_TOOL.replace(
+    'raise RuntimeError("the telescope fell over")', "import threading; threading.Event().wait()"
+)
+
+
+def test_a_function_that_never_returns_cannot_keep_the_terminal(start: Start) -> None:
+    """The turn waits for it, then the command does; the third Ctrl-C waits for nothing."""
+    chat = start("chat", on_terminal=True, program=[sys.executable, "-c", STUCK_TOOL])
+    chat.wait_for("you> ")
+    chat.type(f"{QUESTION}\n")
+    chat.wait_for("waits for 2 tools")
+    until = time.monotonic() + PATIENCE
+    while chat.process.poll() is None:  # more than three times where signals came as one
+        assert time.monotonic() < until
+        chat.type("\x03")
+        select.select([chat.fd], [], [], 0.1)
+    code, said = chat.end()
+
+    assert code == 130
+    assert "Traceback" not in said
+    assert termios.tcgetattr(chat.theirs) == chat.modes
+
+
 def test_a_terminal_gets_status_and_is_restored(start: Start) -> None:
     """The cursor that the live region hides is back at the end, whatever ends it."""
     demo = start("demo", "--pace", "15", on_terminal=True)
@@ -470,3 +498,25 @@ def test_the_understudy_serves_until_ctrl_c(start: Start) -> None:
     assert "42" in done.stdout
     assert code == 0
     assert "2 requests" in said.splitlines()[-1]
+
+
+# -- the page for newcomers
+
+PAGE = Path(__file__).parents[3] / "docs" / "quickstart.md"
+COMMANDS = re.findall(r"\.venv/bin/greenroom (.*)$", PAGE.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_quick_start_are_understood(command: str) -> None:
+    """Every command that the page shows has its options."""
+    function, _bound, _ignored = app.app.parse_args(shlex.split(command), exit_on_error=False)
+
+    assert function.__name__ == command.split()[0]
+
+
+def test_the_quick_start_shows_what_was_recorded() -> None:
+    """Each recording that the page includes is there, and each that is there is included."""
+    shown = re.findall(r"literalinclude\} captures/(\S+)$", PAGE.read_text(), re.MULTILINE)
+
+    assert len(COMMANDS) > 8
+    assert sorted(shown) == sorted(file.name for file in (PAGE.parent / "captures").glob("*.txt"))

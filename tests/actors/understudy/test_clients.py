@@ -157,6 +157,22 @@ async def test_leaving_a_socket_ends_the_stream_at_once() -> None:
         assert understudy.statistics().streams_running == 0
 
 
+async def test_refusal_can_be_read_by_a_client_that_still_sends() -> None:
+    """A body that is too large gets its 413: the close waits until it can't take that away."""
+    async with (
+        open_understudy(max_body=100) as understudy,
+        await trio.open_tcp_stream("127.0.0.1", understudy.port) as stream,
+    ):
+        peer = Peer(stream)
+        with trio.fail_after(PATIENCE):
+            await peer.send("POST", "/v1/chat/completions", b"x" * 2_000_000)
+            head = await peer.head()
+            body = await peer.body()
+
+    assert head.status_code == 413
+    assert b"at most 100 bytes" in body
+
+
 async def test_end_of_the_block_closes_what_is_open() -> None:
     """When the block ends, streams in flight are cut and the port is free again (I4)."""
     async with open_understudy(faults=["stall@1"]) as understudy:
