@@ -4,6 +4,8 @@ The actor runtime: actors exchange immutable frames over bounded channels in Tri
 It knows nothing of language models. Start with `open_runtime`, `Actor`, `handles` and `frame`.
 """
 
+import logging
+
 from greenroom.runtime.actor import Actor as Actor
 from greenroom.runtime.actor import Helpers as Helpers
 from greenroom.runtime.actor import Spawner as Spawner
@@ -87,3 +89,6 @@ __all__ = [
     "handles",
     "open_runtime",
 ]
+
+# a library's log goes where its application says, and nowhere until then
+logging.getLogger("greenroom").addHandler(logging.NullHandler())

@@ -24,7 +24,16 @@ _Start: TypeAlias = tuple[
 class InnerNursery:
     """A nursery opened when first used; it ends with `close`, or by the failure of a task in it."""
 
-    __slots__ = ("_context", "_failed", "_name", "_nursery", "_over", "_parent", "_pending")
+    __slots__ = (
+        "_closing",
+        "_context",
+        "_failed",
+        "_name",
+        "_nursery",
+        "_over",
+        "_parent",
+        "_pending",
+    )
 
     def __init__(
         self,
@@ -38,6 +47,7 @@ class InnerNursery:
         self._name = name
         self._failed = failed  # told of the failure that ended the nursery
         self._nursery: trio.Nursery | None = None  # set while it is open
+        self._closing = False  # set by `close`
         self._over: trio.Event | None = None  # set when it is closed; None until first used
         self._pending: list[_Start] = []  # started in the one step before it is open
 
@@ -75,6 +85,8 @@ class InnerNursery:
                     pending, self._pending = self._pending, []
                     for context, function, args, name in pending:
                         context.run(_start_soon, self._nursery, function, args, name)
+                    if self._closing:
+                        self._nursery.cancel_scope.cancel(reason=f"{self._name!r} is over")
                     await trio.sleep_forever()
         except trio.Cancelled:
             raise
@@ -95,9 +107,7 @@ class InnerNursery:
         """
         if self._over is None:
             return  # noqa: ASYNC910
-        while self._nursery is None and not self._over.is_set():
-            with trio.CancelScope(shield=True):  # one step: the task that opens it is on its way
-                await trio.lowlevel.checkpoint()
+        self._closing = True  # for the task that opens it, if that is still on its way
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel(reason=f"{self._name!r} is over")
         alarm = stage.alarms.set(

@@ -236,7 +236,10 @@ class ReplyStream(Generic[FrameT]):
         """End the request. Checkpoint: only if the handler is still to be waited for."""
         exchange = self._opened()
         was_settled = exchange.state is RequestState.SETTLED
-        exchange.cancel("the block of its stream was left")
+        reason = "the block of its stream was left"
+        if isinstance(exc, trio.Cancelled):
+            reason = exc.reason or "the asker was cancelled"
+        exchange.cancel(reason)
         await exchange.wait_over()  # noqa: ASYNC102 - bounded by the alarm that `cancel` set
         self._unread = tuple(exchange.drain())
         if was_settled and exchange.error is not None and not self._is_read:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import attrs
-import trio
 
 from greenroom.actors.agent.frames import (
     Answer,
@@ -69,19 +68,25 @@ class Agent(Actor):
             for tool in tools
         )
         self._handoffs = tuple(handoffs)
+        names = [tool.name for tool in self._tools] + [h.spec.name for h in self._handoffs]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(
+                    f"tools and handoffs need distinct names, and {name!r} is there twice; "
+                    f"write name='...' for one of them"
+                )
         self._settings = settings or Settings()
         if instructions:
             self._settings = attrs.evolve(self._settings, system_instruction=instructions)
         self._max_steps = max_steps
         self._context = context or Context.of()
-        self._owner: Ref | None = None  # whom the conversation was handed to; None for ourselves
+        # whom the conversation was handed to, None for us, each with the length it had before the
+        # turn that did it; grown by _converse, cut back by rewind
+        self._handed: list[tuple[int, Ref | None]] = []
         self._dispatcher: Ref | None = None  # our child; spawned by on_start
 
     async def on_start(self) -> None:
         """Spawn the dispatcher, which runs the tools. Checkpoint: always."""
-        taken = {tool.name for tool in self._tools} & {h.spec.name for h in self._handoffs}
-        if taken:
-            raise ValueError(f"a tool and a handoff are both named {', '.join(sorted(taken))}")
         self._dispatcher = await self.spawn(Dispatcher, self._tools, name=f"{self.ref.name}.tools")
 
     @handles
@@ -100,17 +105,8 @@ class Agent(Actor):
     @handles
     async def take_over(self, request: TakeOver, emit: Emit[TurnFrame]) -> None:
         """Take a turn in somebody else's conversation."""
-        handoffs = self._handoffs if request.may_hand_off else ()
-        turn = Turn(self.ref.name, request.context, emit)
-        interrupted: str | None = "cancelled"
-        try:
-            await self._run_here(turn, handoffs)
-            interrupted = None
-        except trio.Cancelled as cancelled:
-            interrupted = cancelled.reason or "cancelled"
-            raise
-        finally:
-            turn.close(interrupted)
+        with Turn(self.ref.name, request.context, emit) as turn:
+            await self._run_here(turn, self._handoffs if request.may_hand_off else ())
 
     @handles
     async def conversation(self, request: Conversation) -> Context:  # noqa: ASYNC124, ASYNC910
@@ -119,39 +115,36 @@ class Agent(Actor):
 
     @handles
     async def rewind(self, request: Rewind) -> Context:  # noqa: ASYNC124, ASYNC910
-        """Forget the last turns."""
+        """Forget the last turns, and the handoffs in them."""
         messages = self._context.messages
         said = [at for at, message in enumerate(messages) if isinstance(message, User)]
         kept = said[-request.turns] if request.turns <= len(said) else 0
         self._context = Context.of(*messages[:kept])
-        if not kept:
-            self._owner = None
+        while self._handed and self._handed[-1][0] >= kept:
+            self._handed.pop()
         return self._context  # noqa: ASYNC910
 
     async def _converse(self, text: str, emit: Sink) -> TurnEnded:
-        context = self._context.with_(User(text))
-        turn = Turn(self.ref.name, context, emit)
-        interrupted: str | None = "cancelled"
+        before, owner = self._context, self._handed[-1][1] if self._handed else None
+        turn = Turn(self.ref.name, before.with_(User(text)), emit, owner)
         try:
-            for _ in range(self._max_steps):
-                if self._owner is None or self._owner == self.ref:
-                    taker = await self._run_here(turn, self._handoffs)
+            with turn:
+                for _ in range(self._max_steps):
+                    if turn.owner is None or turn.owner == self.ref:
+                        goes_on = await self._run_here(turn, self._handoffs)
+                    else:
+                        goes_on = await turn.continue_at(turn.owner)
+                    if not goes_on:
+                        break
                 else:
-                    taker = await turn.continue_at(self._owner)
-                if taker is None:
-                    break
-                self._owner = taker
-            else:
-                turn.fail(f"handed off {self._max_steps} times without an answer")
-            interrupted = None
-        except trio.Cancelled as cancelled:
-            interrupted = cancelled.reason or "cancelled"
-            raise
+                    turn.fail(f"handed off {self._max_steps} times without an answer")
         finally:
-            self._context, ended = turn.close(interrupted)
-        return ended  # noqa: ASYNC910
+            self._context = turn.context
+            if turn.owner != owner:
+                self._handed.append((len(before), turn.owner))
+        return turn.ended  # noqa: ASYNC910
 
-    async def _run_here(self, turn: Turn, handoffs: Iterable[Handoff]) -> Ref | None:
+    async def _run_here(self, turn: Turn, handoffs: Iterable[Handoff]) -> bool:
         assert self._dispatcher is not None, "on_start spawned it"
         takers: dict[str, Ref] = {}
         specs = [tool.spec for tool in self._tools]

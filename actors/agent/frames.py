@@ -129,3 +129,8 @@ class Rewind(Request[Context]):
 
     turns: int = 1
     """How many, >= 1; more than there are leave an empty conversation."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what is no count of turns."""
+        if not (isinstance(self.turns, int) and self.turns >= 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"turns must be an int >= 1, not {self.turns!r}")

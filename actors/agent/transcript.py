@@ -100,7 +100,7 @@ class Transcript:
         self._context = context
         self._responses: list[_Response] = []
         self._phase = Phase.IDLE
-        self._fed = 0  # frames; the number of the next one
+        self.fed = 0  # frames; the number of the next one
         self.usage = Usage()
         self.calls = 0  # settled
 
@@ -133,15 +133,21 @@ class Transcript:
                 self._phase = Phase.STREAMING
             case TextDelta() | TranscriptDelta():
                 self._must_be(Phase.STREAMING, frame)
-                self._responses[-1].text.append((self._fed, frame.text))
+                self._responses[-1].text.append((self.fed, frame.text))
             case ReasoningDelta():
                 self._must_be(Phase.STREAMING, frame)
-                self._responses[-1].reasoning.append((self._fed, frame.text))
+                self._responses[-1].reasoning.append((self.fed, frame.text))
             case RefusalDelta():
                 self._must_be(Phase.STREAMING, frame)
-                self._responses[-1].refusal.append((self._fed, frame.text))
+                self._responses[-1].refusal.append((self.fed, frame.text))
             case ToolCallsReady():
                 self._must_be(Phase.STREAMING, frame)
+                ids = [call.id for call in frame.calls]
+                if len(set(ids)) < len(ids):
+                    raise IllegalMove(
+                        f"a turn can't take ToolCallsReady with two calls of one id: "
+                        f"{', '.join(ids)}"
+                    )
                 self._responses[-1].calls = frame.calls
             case UsageReported():
                 self.usage += frame.usage
@@ -157,7 +163,7 @@ class Transcript:
                 self._must_be(Phase.IDLE, frame)
             case _:
                 pass  # announcements, which the conversation does not hold
-        self._fed += 1
+        self.fed += 1
 
     def _must_be(self, phase: Phase, frame: TurnFrame) -> None:
         if self._phase is not phase:

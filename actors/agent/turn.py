@@ -5,13 +5,15 @@ What the conversation becomes is decided by `Transcript`; here frames are moved 
 dispatcher and other agents to the asker, in that order of events, and each is fed to the transcript
 before it is emitted.
 
-Every way out of a turn ends in `close`, a plain call: open calls are settled, and what the asker
-has not taken but must see - the start and end of each response, each call and its result - goes out
-again among the closing frames, with `TurnEnded` as the last (I3, I5).
+A turn is a block, and every way out of it is one plain call: open calls are settled, and what the
+asker has not taken but must see - the start and end of each response, each call and its result -
+goes out again among the closing frames, with `TurnEnded` as the last (I3, I5).
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import trio
 
@@ -37,11 +39,11 @@ from greenroom.actors.llm.frames import (
 )
 from greenroom.actors.llm.settings import Settings
 from greenroom.actors.tools.frames import Dispatch, DispatchFrame, ToolResult
-from greenroom.runtime import Ref, ReplyStream, RequestError
+from greenroom.runtime import ActorStopped, IllegalMove, Ref, ReplyStream, RequestError
 
 __all__ = ["Sink", "Turn", "Unheard"]
 
-# What an asker that left may miss: the rest goes out again, see `Turn.close`.
+# What an asker that left may miss: the rest goes out again, see `Turn.__exit__`.
 _DELTAS = (TextDelta, ReasoningDelta, RefusalDelta, TranscriptDelta, ToolCallStarted)
 
 _OUTCOMES = {
@@ -68,41 +70,47 @@ class Sink(Protocol):
 
 
 class Unheard:
-    """The sink of a turn of which only the answer is wanted: takes every frame, keeps none."""
-
-    def __init__(self) -> None:
-        self._taken = 0
+    """The sink of a turn of which only the answer is wanted; its asker sees none of the frames."""
 
     async def __call__(self, frame: TurnFrame) -> None:
-        """Take *frame*. Checkpoint: always."""
+        """Drop *frame*. Checkpoint: always."""
         await trio.lowlevel.checkpoint()
-        self._taken += 1
 
     def close(self, *frames: TurnFrame) -> None:
-        """Take the last *frames*."""
+        """Drop the last *frames*."""
 
     def discard_unread(self) -> int:
-        """Return how many frames were taken."""
-        return self._taken
+        """Return 0: an asker that leaves before the answer was given nothing (R12)."""
+        return 0
 
 
 class Turn:
     """
-    One turn, as its asker sees it; it may pass through several agents.
+    One turn, as its asker sees it; it may pass through several agents. Used as a block, once.
 
     Args:
         agent: The name of the agent that was asked.
         context: The conversation, what is to be answered included.
         emit: Where the frames go.
+        owner: Whom the conversation was handed to before; None for nobody.
+
+    Attributes:
+        owner: Whom the conversation is handed to; None for nobody.
+        context: What the conversation is; complete once the block has ended.
+        ended: How the turn ended; there once the block has ended.
     """
 
-    def __init__(self, agent: str, context: Context, emit: Sink) -> None:
+    def __init__(
+        self, agent: str, context: Context, emit: Sink, owner: Ref | None = None
+    ) -> None:
+        self.owner = owner  # moved by _feed, in one step with what the transcript says of it
+        self.context = context
+        self.ended: TurnEnded  # set by __exit__
         self._agent = agent  # that has the conversation
         self._emit = emit
         self._transcript = Transcript(context)
         self._must_see: list[tuple[int, TurnFrame]] = []  # with their numbers among those fed
-        self._fed = 0  # frames given to the transcript
-        self._emitted = 0  # of these, the first so many went out
+        self._emitted = 0  # of the frames fed to the transcript, the first so many went out
         self._outcome = Outcome.FAILED
         self._detail = "the turn did not begin"
 
@@ -115,12 +123,12 @@ class Turn:
         handoffs: Mapping[str, Ref],
         settings: Settings,
         max_steps: int,
-    ) -> Ref | None:
+    ) -> bool:
         """
         Let *agent* alternate between *llm* and *dispatcher* until there is an answer.
 
         Returns:
-            The agent that is to go on, if the model handed off.
+            Whether the model handed off, so that `owner` is to go on.
 
         Checkpoint: always.
         """
@@ -131,29 +139,30 @@ class Turn:
                 ended = await self._respond(llm, tools, settings)
                 if ended.status is not Status.TOOL_CALLS:
                     self._outcome, self._detail = _OUTCOMES[ended.status], ended.detail
-                    return None
+                    return False
                 calls = self._transcript.open_calls()
                 await self._dispatch(dispatcher, [c for c in calls if c.name not in handoffs])
-                taker = await self._hand_off(handoffs)
-                if taker is not None:
-                    return taker
+                if await self._hand_off(handoffs):
+                    return True
             self._outcome = Outcome.EXHAUSTED
             self._detail = f"{max_steps} responses and no answer; raise max_steps if that is right"
-        except RequestError as error:
-            self._outcome, self._detail = Outcome.FAILED, str(error)
-        return None
+        except (RequestError, IllegalMove) as error:
+            self.fail(str(error))
+        return False
 
-    async def continue_at(self, agent: Ref) -> Ref | None:
+    async def continue_at(self, agent: Ref) -> bool:
         """
         Let *agent* go on with the turn; its frames are this turn's frames.
 
+        An agent that has stopped has the conversation no longer: it comes home.
+
         Returns:
-            The agent that is to go on after it, if it handed off.
+            Whether it handed off in turn, so that `owner` is to go on.
 
         Checkpoint: always.
         """
         self._agent = agent.name
-        taker: Ref | None = None
+        self.fail(f"{agent.name} ended its stream without a TurnEnded")
         stream: ReplyStream[TurnFrame] = agent.stream(TakeOver(self._transcript.commit()))
         try:
             async with stream:
@@ -162,14 +171,13 @@ class Turn:
                         self._outcome, self._detail = frame.outcome, frame.detail
                     else:
                         await self._forward(frame)
-                        if isinstance(frame, HandedOff):
-                            taker = frame.to
-        except RequestError as error:
-            self._outcome, self._detail = Outcome.FAILED, str(error)
-            return None  # noqa: ASYNC910
+        except (RequestError, IllegalMove) as error:
+            self.fail(str(error))
+            if isinstance(error, ActorStopped):
+                self.owner = None
         finally:
             self._feed_untaken(stream)
-        return taker
+        return self._outcome is Outcome.HANDED_OFF
 
     async def _respond(
         self, llm: Ref, tools: tuple[ToolSpec, ...], settings: Settings
@@ -186,7 +194,8 @@ class Turn:
                     await self._forward(frame)
         finally:
             self._feed_untaken(stream)
-        assert ended is not None, "a response without an end (I5)"
+        if ended is None:
+            raise IllegalMove(f"{llm.name} ended its stream without a ResponseEnded")
         return ended
 
     async def _dispatch(self, dispatcher: Ref, calls: list[ToolCall]) -> None:
@@ -201,21 +210,28 @@ class Turn:
         finally:
             self._feed_untaken(stream)
 
-    async def _hand_off(self, handoffs: Mapping[str, Ref]) -> Ref | None:
+    async def _hand_off(self, handoffs: Mapping[str, Ref]) -> bool:
         """Settle the calls that hand off, the first of which does. Checkpoint: as emit."""
         taker: Ref | None = None
+        frames: list[TurnFrame] = []
         for call in self._transcript.open_calls():
             if taker is None:
                 taker = handoffs[call.name]
-                result = ToolResult(call.id, call.name, f"{taker.name} has the conversation now")
+                text = f"{taker.name} has the conversation now"
+                frames.append(ToolResult(call.id, call.name, text))
             else:
                 text = f"not done: {taker.name} has the conversation now"
-                result = ToolResult(call.id, call.name, text, is_error=True)
-            await self._forward(result)
-        if taker is not None:
-            self._outcome, self._detail = Outcome.HANDED_OFF, ""
-            await self._forward(HandedOff(self._agent, taker))
-        return taker  # noqa: ASYNC910
+                frames.append(ToolResult(call.id, call.name, text, is_error=True))
+        if taker is None:
+            return False  # noqa: ASYNC910
+        frames.append(HandedOff(self._agent, taker))
+        self._outcome, self._detail = Outcome.HANDED_OFF, ""
+        for frame in frames:  # all before the first wait: nothing may say half of it
+            self._feed(frame)
+        for frame in frames:
+            await self._emit(frame)
+            self._emitted += 1
+        return True  # noqa: ASYNC910
 
     # -- frames
 
@@ -225,39 +241,48 @@ class Turn:
         self._emitted += 1
 
     def _feed(self, frame: TurnFrame) -> None:
+        number = self._transcript.fed
         self._transcript.feed(frame)
+        if isinstance(frame, HandedOff):
+            self.owner = frame.to
         if not isinstance(frame, _DELTAS):
-            self._must_see.append((self._fed, frame))
-        self._fed += 1
+            self._must_see.append((number, frame))
 
     def _feed_untaken(self, stream: ReplyStream[Any]) -> None:
         """Take in what a stream that was left early still had: it happened, and was not seen."""
-        for frame in stream.untaken:
-            if not isinstance(frame, TurnEnded):
-                self._feed(frame)
+        with suppress(IllegalMove):  # what follows a frame out of place counts for nothing
+            for frame in stream.untaken:
+                if not isinstance(frame, TurnEnded):
+                    self._feed(frame)
 
     def fail(self, detail: str) -> None:
         """Note that the turn came to nothing."""
         self._outcome, self._detail = Outcome.FAILED, detail
 
-    def close(self, interrupted: str | None) -> tuple[Context, TurnEnded]:
-        """
-        End the turn, in one step, and return what the conversation is now.
+    def __enter__(self) -> Self:
+        return self
 
-        Args:
-            interrupted: Why the turn is broken off; None where it came to its end.
-        """
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the turn, in one step, by what ended its block."""
         transcript = self._transcript
         seen = self._emitted
-        if interrupted is not None:
+        if isinstance(error, Exception):
+            self.fail(f"{self._agent} crashed: {error!r}")
+        elif error is not None:
             seen = self._emit.discard_unread()
-            self._outcome, self._detail = Outcome.INTERRUPTED, interrupted
+            self._outcome = Outcome.INTERRUPTED
+            self._detail = getattr(error, "reason", None) or "cancelled"
         reason = self._detail or self._outcome.value
         if transcript.phase is Phase.STREAMING:
             self._feed(ResponseEnded(Status.FAILED, id=transcript.response_id, detail=reason))
         for call in transcript.open_calls():
             self._feed(ToolResult(call.id, call.name, f"cancelled: {reason}", is_error=True))
-        ended = TurnEnded(
+        self.ended = TurnEnded(
             self._outcome,
             answer=transcript.answer(seen),
             usage=transcript.usage,
@@ -266,5 +291,6 @@ class Turn:
             steps=transcript.steps,
             calls=transcript.calls,
         )
-        self._emit.close(*(frame for number, frame in self._must_see if number >= seen), ended)
-        return transcript.commit(seen, reason), ended
+        must_see = (frame for number, frame in self._must_see if number >= seen)
+        self._emit.close(*must_see, self.ended)
+        self.context = transcript.commit(seen, reason)

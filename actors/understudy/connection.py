@@ -68,6 +68,8 @@ class Connection:
         self._max_body = max_body
         self._http = h11.Connection(h11.SERVER)
         self._left = math.inf  # bytes of the body until a fault cuts it; set by start
+        self.status = 0
+        """Of the last response that was begun; 0 before the first."""
 
     async def receive(self) -> Request | None:
         """
@@ -122,6 +124,7 @@ class Connection:
             Cut: *cut* is 0.
         """
         self._left = cut
+        self.status = status
         sent = [("server", "greenroom-understudy"), *headers]
         await self._send(h11.Response(status_code=status, headers=sent))
         if cut == 0:

@@ -159,10 +159,14 @@ class Understudy:
             if request is None:
                 return
             self._counts["requests"] += 1
+            is_done = False
             try:
                 is_done = await self._answer(connection, request)
             except Cut:
                 return
+            finally:
+                end = "" if is_done else ", broken off"
+                _log.info("%s %s %d%s", request.method, request.path, connection.status, end)
             if not is_done:
                 return
             if not connection.is_reusable():

@@ -19,6 +19,7 @@ from greenroom.runtime import (
 )
 from tests.runtime.cast import (
     Count,
+    Do,
     Echo,
     Ledger,
     Note,
@@ -516,3 +517,36 @@ async def test_a_body_error_passes_a_stream_unwrapped(autojump_clock: Clock) -> 
                 raise mine
 
         assert caught.value is mine
+
+
+async def test_the_reason_of_a_cancel_reaches_the_handler(autojump_clock: Clock) -> None:
+    """R8: whoever cancels says why once, and every request down the link is told."""
+    seen: list[str | None] = []
+
+    async def wait(_: Any, emit: Emit[Number]) -> None:
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled as cancelled:
+            seen.append(cancelled.reason)
+            raise
+
+    async def relay(_: Any) -> None:
+        async with far.stream(Play(wait)) as stream:
+            async for _frame in stream:
+                pass
+
+    async with open_runtime() as runtime:
+        near = await runtime.spawn(Stagehand)
+        far = await runtime.spawn(Stagehand)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(near.tell, Do(relay))
+            await trio.testing.wait_all_tasks_blocked()
+            near.interrupt("barge-in")
+        with trio.CancelScope() as scope:
+            async with far.stream(Play(wait)) as stream:
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel(reason="Ctrl-C")
+                async for _frame in stream:
+                    pass
+
+    assert seen == ["barge-in", "Ctrl-C"]

@@ -191,7 +191,7 @@ async def test_steps_are_bounded(autojump_clock: object) -> None:
 async def test_bad_calls_are_answered_and_the_model_goes_on(autojump_clock: object) -> None:
     """Behaviours 67: unknown names and bad arguments are results, so that the model can mend them."""
     script: list[Step] = [
-        CallFragment(0, "c0", "multply", SIX),
+        CallFragment(0, "c0", "multiplyy", SIX),
         CallFragment(1, "c1", "multiply", "{'a'"),
         CallFragment(2, "c2", "multiply", '{"a": "x", "b": 1}'),
         Finished("tool_calls"),

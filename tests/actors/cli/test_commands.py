@@ -497,6 +497,7 @@ def test_the_understudy_serves_until_ctrl_c(start: Start) -> None:
     assert done.returncode == 0
     assert "42" in done.stdout
     assert code == 0
+    assert said.count("POST /v1/chat/completions 200\n") == 2
     assert "2 requests" in said.splitlines()[-1]
 
 
