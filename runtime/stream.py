@@ -39,10 +39,10 @@ class StreamExchange(Exchange):
         super().__init__(number, frame, cell)
         self.send, self.receive = trio.open_memory_channel[Frame](buffer)
         self.closing: deque[Frame] = deque()  # at most what one `emit.close` was given
-        # frames that went into the channel, and of these, those that `drain` took out again; the
-        # rest is with the asker, or was handed to its waiting task, which will have it
+        # how many frames went into the channel, and of these, those that `drain` took out again;
+        # the rest is with the asker, or was handed to its waiting task, which will have it
         self.sent = 0
-        self.discarded = 0
+        self.discarded: list[Frame] = []
 
     def discard_unread(self) -> None:
         """Forget what is buffered, so that delivered is what the asker took (R12)."""
@@ -55,7 +55,7 @@ class StreamExchange(Exchange):
             while True:
                 unread.append(self.receive.receive_nowait())
         except (trio.WouldBlock, trio.EndOfChannel):
-            self.discarded += len(unread)
+            self.discarded += unread
             return unread
 
     def settle(self, value: object = None, error: BaseException | None = None) -> None:
@@ -139,8 +139,11 @@ class Emit(Generic[FrameT]):
         self._exchange.closing.extend(frames)
         self._exchange.send.close()
         if self._cell.stage.observers:
+            # those that were taken back, to go out here, were told of when they were emitted
+            told = {id(frame) for frame in self._exchange.discarded}
             for frame in frames:
-                self._notify(frame)
+                if id(frame) not in told:
+                    self._notify(frame)
 
     def discard_unread(self) -> int:
         """
@@ -155,7 +158,7 @@ class Emit(Generic[FrameT]):
         Checkpoint: never.
         """
         self._exchange.discard_unread()
-        return self._exchange.sent - self._exchange.discarded
+        return self._exchange.sent - len(self._exchange.discarded)
 
     def _notify(self, frame: Frame) -> None:
         self._cell.stage.observers.notify(

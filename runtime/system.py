@@ -10,7 +10,7 @@ from greenroom.runtime.actor import Actor
 from greenroom.runtime.cell import Cell
 from greenroom.runtime.events import Observer
 from greenroom.runtime.groups import bare
-from greenroom.runtime.loop import Children
+from greenroom.runtime.incarnation import Children
 from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.stage import Stage

@@ -31,6 +31,7 @@ ROWS = {
             "actor",
             "helpers",
             "loop",
+            "incarnation",
         ),  # one actor
         *("supervisor", "topic", "pipeline", "system"),  # many actors
         *("guest", "__init__", "journal", "cluster", "testing"),  # edges
