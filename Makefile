@@ -57,10 +57,8 @@ examples: $(TEST) ## Run each example as a program and compare what it prints wi
 		else echo "FAILED $$program"; failed=1; fi; \
 	done; exit $$failed
 
-bench: $(DEV) ## Run the benchmarks: the fixed Trio baselines
-	@for test in tell ask1 ask100 ring pipe spawn; do \
-		$(BIN)/python tests/bench/baselines/bench_trio.py plain $$test || exit 1; \
-	done
+bench: $(DEV) ## Print the runtime's speed beside plain Trio, as ratios
+	@$(BIN)/python tests/bench/table.py
 
 ## -- Checking it
 

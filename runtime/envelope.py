@@ -59,13 +59,25 @@ class Envelope:
 class Slot:
     """One handler task of an actor, and what it is doing."""
 
-    __slots__ = ("actor", "asking", "ending", "held", "reason", "running", "scope", "task")
+    __slots__ = (
+        "actor",
+        "asking",
+        "ending",
+        "held",
+        "is_cancelled",
+        "reason",
+        "running",
+        "scope",
+        "task",
+    )
 
     def __init__(self, actor: str, task: trio.lowlevel.Task) -> None:
         self.actor = actor
         self.task = task
         # around everything the slot does; replaced by the loop after each cancel (R9)
         self.scope = trio.CancelScope()
+        # that scope was cancelled; the scope itself would look at the clock to tell
+        self.is_cancelled = False
         # taken out of the mailbox, but not started yet; set and cleared by the loop
         self.held: Envelope | None = None
         # set by the loop when a handler starts, cleared when it ends
@@ -79,6 +91,7 @@ class Slot:
 
     def cancel(self, reason: str, ending: RequestError | None = None) -> None:
         """Cancel what runs; the first *ending* given is the one its asker gets."""
+        self.is_cancelled = True
         self.reason = reason
         if self.ending is None:
             self.ending = ending
@@ -219,7 +232,7 @@ class Exchange(Envelope):
             if isinstance(asking, Slot):
                 self._asking = asking
                 asking.asking = self
-                if asking.scope.cancel_called and asking.reason is not None:
+                if asking.is_cancelled and asking.reason is not None:
                     reason = asking.reason
                 if isinstance(asking.running, Exchange):
                     self.cleanup_by = min(self.cleanup_by, asking.running.cleanup_by)

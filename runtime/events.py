@@ -9,7 +9,7 @@ to. A frame is known by *number*, which counts the frames sent to that actor.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 import attrs
@@ -166,22 +166,16 @@ Event: TypeAlias = (
 Observer: TypeAlias = Callable[[Event], None]
 
 
-class Observers:
-    """The observers of one runtime; false while there are none."""
+class Observers(list[Observer]):
+    """The observers of one runtime; false while there are none, which is all that this costs."""
 
-    __slots__ = ("_observers",)
-
-    def __init__(self, observers: Iterable[Observer]) -> None:
-        self._observers = list(observers)
-
-    def __bool__(self) -> bool:
-        return bool(self._observers)
+    __slots__ = ()
 
     def notify(self, event: Event) -> None:
         """Tell every observer; one that raises is logged and told nothing more."""
-        for observer in tuple(self._observers):
+        for observer in tuple(self):
             try:
                 observer(event)
             except Exception:
-                self._observers.remove(observer)
+                self.remove(observer)
                 _log.exception("observer %r raised and is told nothing more", observer)

@@ -36,6 +36,8 @@ class ActorState(Enum):
     STOPPING = "stopping"  # the intake is closed; what is queued is still handled
     STOPPED = "stopped"
 
+    __hash__ = object.__hash__  # members are singletons; Enum would hash the name each time
+
 
 class RequestState(Enum):
     """Where a request is in its life."""
@@ -44,6 +46,8 @@ class RequestState(Enum):
     RUNNING = "running"
     CLOSING = "closing"
     SETTLED = "settled"
+
+    __hash__ = object.__hash__  # as above
 
 
 ACTOR_MOVES: Final[dict[ActorState, frozenset[ActorState]]] = {

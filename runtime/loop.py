@@ -118,6 +118,7 @@ class Loop:
         while not over and cell.ending is None:
             try:
                 with trio.CancelScope() as slot.scope:
+                    slot.is_cancelled = False
                     over = await self._handle_frames(slot)
             except Exception as exc:
                 self._settle_failed(slot, exc)
@@ -146,7 +147,7 @@ class Loop:
         taken = 0  # frames since the last checkpoint
         if cell.interrupt_pending:
             await self._hold()
-        while not slot.scope.cancel_called:
+        while not slot.is_cancelled:
             if taken >= _MOST_WITHOUT_CHECKPOINT:
                 taken = 0
                 await trio.lowlevel.checkpoint()
