@@ -75,6 +75,8 @@ class InnerNursery:
             opened = trio.Event()
             self.start_soon(_set, opened)
             await opened.wait()
+        # a runtime that was cancelled meanwhile may have closed it, which is no error of the caller
+        await trio.lowlevel.checkpoint_if_cancelled()
         return await self._nursery.start(function, *args, name=name)
 
     async def _run(self) -> None:  # noqa: ASYNC910

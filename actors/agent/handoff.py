@@ -27,7 +27,8 @@ def handoff(to: Ref | str, *, description: str, name: str | None = None) -> Hand
     Let an agent hand its conversation to *to*.
 
     Ownership moves in one step: the turn goes on there, with its instructions and its tools, and so
-    do the turns after it. The asker's stream goes on; a `HandedOff` frame marks the place.
+    do the turns after it, until that agent stops or a `Rewind` takes the handoff back. The asker's
+    stream goes on; a `HandedOff` frame marks the place.
 
     Args:
         to: The other agent; or its name, for agents that hand over to one another. It is looked up

@@ -100,9 +100,7 @@ class Turn:
         ended: How the turn ended; there once the block has ended.
     """
 
-    def __init__(
-        self, agent: str, context: Context, emit: Sink, owner: Ref | None = None
-    ) -> None:
+    def __init__(self, agent: str, context: Context, emit: Sink, owner: Ref | None = None) -> None:
         self.owner = owner  # moved by _feed, in one step with what the transcript says of it
         self.context = context
         self.ended: TurnEnded  # set by __exit__

@@ -9,6 +9,7 @@ stream is closed, and the closing frames go out (I5).
 """
 
 import itertools
+import logging
 import math
 from collections.abc import Iterable
 
@@ -19,9 +20,11 @@ from greenroom.actors.llm.patience import Deadline, Patience
 from greenroom.actors.llm.provider import Provider, ProviderStream
 from greenroom.actors.llm.response import ResponseReducer
 from greenroom.actors.llm.settings import UNSET, Settings
-from greenroom.runtime import Actor, Emit, handles
+from greenroom.runtime import Actor, Emit, bare, handles
 
 __all__ = ["LLM"]
+
+_log = logging.getLogger("greenroom.llm")
 
 
 class LLM(Actor, concurrency=8):
@@ -77,16 +80,14 @@ class LLM(Actor, concurrency=8):
             tools=[spec.name for spec in context.tools],
         )
         response = _Response(self._provider, self._patience, reducer, emit)
-        interrupted: str | None = "cancelled"  # what a Cancelled inside a group would leave it at
+        interrupted: str | None = "cancelled"  # as KeyboardInterrupt leaves it
         error: Exception | None = None
         try:
-            await response.run(request, settings)
+            error = await response.run(request, settings)
             interrupted = None
         except trio.Cancelled as cancelled:
             interrupted = cancelled.reason or "cancelled"
             raise
-        except Exception as exc:
-            interrupted, error = None, exc
         finally:
             response.close(interrupted, error)
 
@@ -112,8 +113,29 @@ class _Response:
         self._started: tuple[ResponseFrame, ...] = ()  # `ResponseStarted`, once made
         self._emitted = 0  # frames
 
-    async def run(self, request: Generate, settings: Settings) -> None:
-        """Send the request and emit what comes, until the end or a deadline."""
+    async def run(self, request: Generate, settings: Settings) -> Exception | None:
+        """
+        Send the request and emit what comes, until the end or a deadline.
+
+        Returns:
+            What the provider raised.
+        """
+        try:
+            with bare():
+                await self._receive(request, settings)
+        except Exception as error:
+            # a provider that fails at being cancelled was cancelled all the same (I9)
+            try:
+                await trio.lowlevel.checkpoint_if_cancelled()
+            except trio.Cancelled:
+                _log.warning(
+                    "%s failed while it was cancelled", self._provider.name, exc_info=error
+                )
+                raise
+            return error
+        return None
+
+    async def _receive(self, request: Generate, settings: Settings) -> None:
         with self._scope:
             self._started = self._reducer.start()
             await self._send(self._started)

@@ -251,6 +251,12 @@ class OpenAIProvider:
             return _timeout(self.name, Deadline.CONNECT, self.patience)
         if isinstance(cause, httpx2.TimeoutException):
             return _timeout(self.name, Deadline.HEADERS, self.patience)
+        if isinstance(cause.__cause__, ssl.SSLError):
+            return ProviderError(
+                f"no secure connection to {where} ({cause.__cause__}); check that it is a server "
+                f"for https, or pass ssl_context=... that trusts its certificate",
+                category=Category.CONNECTIVITY,
+            )
         if isinstance(cause, httpx2.ConnectError):
             return ProviderError(
                 f"no server answers at {where} ({cause}); start it, or write another base_url",

@@ -7,7 +7,8 @@ deltas, perhaps `ToolCallsReady`, at most one `UsageReported`, and one `Response
 
 A status is never better than the truth: a response is only completed if the provider said that it
 was done. Once it has said so, a connection or a deadline that fails while the rest is awaited (the
-usage, the end mark) takes nothing from it; an interrupt does, for the consumer may lack a part.
+usage, the end mark) takes nothing from it; an interrupt does, and a deadline that passes while the
+consumer lets frames wait, for it may lack a part.
 """
 
 from collections.abc import Collection, Iterable
@@ -184,7 +185,8 @@ class ResponseReducer:
         frames = list(self.start())
         if isinstance(error, ProviderTimeout) and timed_out is None:
             timed_out = error.deadline
-        status, detail, category = self._verdict(interrupted, timed_out, error)
+        cut_short = taken is not None and taken < len(self._texts)
+        status, detail, category = self._verdict(interrupted, timed_out, error, cut_short)
         if status is Status.TOOL_CALLS:
             frames.extend(self._assembly.announce())
             frames.append(ToolCallsReady(self._assembly.finish()))
@@ -213,13 +215,21 @@ class ResponseReducer:
         return tuple(frames)
 
     def _verdict(
-        self, interrupted: str | None, timed_out: Deadline | None, error: Exception | None
+        self,
+        interrupted: str | None,
+        timed_out: Deadline | None,
+        error: Exception | None,
+        cut_short: bool,
     ) -> tuple[Status, str, Category | None]:
         """Return status, detail and category."""
         if interrupted is not None:
             return Status.INTERRUPTED, interrupted, None
         category = getattr(error, "category", Category.UNKNOWN)
-        if self._reason is None or (error is not None and category is not Category.CONNECTIVITY):
+        if (
+            self._reason is None
+            or cut_short
+            or (error is not None and category is not Category.CONNECTIVITY)
+        ):
             if timed_out is not None:
                 passed = f"{self._provider} let a deadline pass: {timed_out.value}"
                 return Status.TIMED_OUT, str(error or passed), None

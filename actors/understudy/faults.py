@@ -131,7 +131,7 @@ def _size(clause: str, text: str) -> int:
 
 
 # {name: (how its value is joined to it, or "" for none, what reads the value)}
-_CLAUSES: dict[str, tuple[str, Callable[[str, str], float] | None]] = {
+CLAUSES: dict[str, tuple[str, Callable[[str, str], float] | None]] = {
     "delay": ("=", _number(0, math.inf, "seconds")),
     "stall-head": ("", None),
     "status": ("=", _whole(400, 599, "an HTTP status")),
@@ -160,11 +160,11 @@ def parse_fault(script: str) -> Fault:
     fields: dict[str, float | bool] = {}
     for clause in filter(None, (part.strip() for part in script.split(";"))):
         name, joint, text = (part.strip() for part in _split(clause))
-        if name not in _CLAUSES:
-            near = difflib.get_close_matches(name, _CLAUSES, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"write one of: {', '.join(_CLAUSES)}"
+        if name not in CLAUSES:
+            near = difflib.get_close_matches(name, CLAUSES, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"write one of: {', '.join(CLAUSES)}"
             raise ValueError(f"unknown fault clause {clause!r}; {hint}")
-        expected, read = _CLAUSES[name]
+        expected, read = CLAUSES[name]
         if joint != expected:
             form = f"{name}{expected}{'NUMBER' if expected else ''}"
             raise ValueError(f"fault clause {clause!r}: write {form}")

@@ -26,12 +26,17 @@ from greenroom.actors.llm import (
     CallFragment,
     Category,
     Finished,
+    Generate,
     Patience,
     ProviderError,
     ResponseEnded,
+    ResponseFrame,
+    ResponseStarted,
     Settings,
     Status,
     TextDelta,
+    ToolCall,
+    ToolCallsReady,
     ToolOutput,
     Usage,
     UsageSeen,
@@ -39,7 +44,18 @@ from greenroom.actors.llm import (
 )
 from greenroom.actors.testing import ScriptedProvider, Step
 from greenroom.actors.tools import ToolResult, ToolStarted
-from greenroom.runtime import Interrupted, Ref, Refused, Runtime, open_runtime
+from greenroom.runtime import (
+    Actor,
+    Emit,
+    Event,
+    FrameEmitted,
+    Interrupted,
+    Ref,
+    Refused,
+    Runtime,
+    handles,
+    open_runtime,
+)
 
 USAGE = Usage(input=10, output=5, total=15)
 
@@ -294,6 +310,87 @@ async def test_rewind_forgets_turns(autojump_clock: object) -> None:
     assert none.messages == ()
 
 
+@pytest.mark.parametrize("turns", [0, -1, 1.5])
+def test_a_rewind_of_no_turns_is_refused(turns: object) -> None:
+    """It would be taken for a rewind to the beginning."""
+    with pytest.raises(ValueError, match="turns must be an int >= 1, not"):
+        Rewind(turns)  # type: ignore[arg-type]
+
+
+async def test_who_left_a_question_was_given_nothing(autojump_clock: object) -> None:
+    """R12: no frame of it reached the asker, so no text of it is in the history."""
+    provider = ScriptedProvider([TextDelta("One "), math.inf], says("fine"))
+    async with open_runtime() as runtime:
+        agent = await spawn_agent(runtime, provider)
+        with trio.move_on_after(1):
+            await agent.ask(Question("count"))
+        context = await agent.ask(Conversation())
+
+    assert context.messages == (User("count"),)
+
+
+async def test_observers_are_told_of_each_frame_once(autojump_clock: object) -> None:
+    """R11, R26: what goes out again among the closing frames is no second frame."""
+    provider = ScriptedProvider(calls(SIX, SEVEN), [TextDelta("One "), math.inf])
+    events: list[Event] = []
+    async with open_runtime(observers=[events.append]) as runtime:
+        agent = await spawn_agent(runtime, provider)
+        async with agent.stream(UserMessage("hi")):
+            await trio.sleep(2)  # reads nothing, and leaves
+
+    told = [(e.actor, id(e.frame)) for e in events if isinstance(e, FrameEmitted)]
+    assert len(told) == len(set(told))
+    for kind in (ResponseStarted, ResponseEnded, ToolResult, TurnEnded):
+        by_agent = [
+            e
+            for e in events
+            if isinstance(e, FrameEmitted) and e.actor == "agent" and isinstance(e.frame, kind)
+        ]
+        assert len(by_agent) == (1 if kind is TurnEnded else 2)
+
+
+class _Careless(Actor):
+    """A model that is no `LLM`, and breaks the rules of its stream."""
+
+    def __init__(self, *frames: ResponseFrame) -> None:
+        self._frames = frames
+
+    @handles
+    async def generate(self, request: Generate, emit: Emit[ResponseFrame]) -> None:
+        """Emit what was given."""
+        for frame in self._frames:
+            await emit(frame)
+
+
+TWINS = ToolCallsReady((ToolCall("a", "multiply", SIX), ToolCall("a", "multiply", SEVEN)))
+
+
+@pytest.mark.parametrize(
+    ("frames", "detail"),
+    [
+        ([], "careless ended its stream without a ResponseEnded"),
+        ([ResponseStarted("r", "m"), TextDelta("x")], "without a ResponseEnded"),
+        ([TextDelta("x")], "can't take TextDelta while idle"),
+        ([ResponseStarted("r", "m"), TWINS], "two calls of one id: a, a"),
+        ([ResponseStarted("r", "m"), ResponseStarted("r", "m")], "while streaming"),
+    ],
+)
+async def test_a_model_that_breaks_the_rules_fails_the_turn(
+    frames: list[ResponseFrame], detail: str, autojump_clock: object
+) -> None:
+    """A fault of another actor is an outcome; the agent lives, and its history is valid (I8)."""
+    async with open_runtime() as runtime:
+        llm = await runtime.spawn(_Careless, *frames, name="careless")
+        agent = await runtime.spawn(Agent, llm, [multiply])
+        ended = (await take(agent, "hi"))[-1]
+        context = await agent.ask(Conversation())
+
+    assert isinstance(ended, TurnEnded)
+    assert ended.outcome is Outcome.FAILED
+    assert detail in ended.detail
+    assert context.problems() == ()
+
+
 # -- several agents
 
 
@@ -404,8 +501,8 @@ async def test_a_handoff_to_nobody_is_not_offered(autojump_clock: object) -> Non
 
 
 async def test_an_owner_that_stopped_fails_the_turn(autojump_clock: object) -> None:
-    """The conversation is not lost with the agent that it was handed to."""
-    desk = ScriptedProvider(calls("{}", name="transfer_to_expert"))
+    """The conversation is not lost with the agent that it was handed to: it comes home."""
+    desk = ScriptedProvider(calls("{}", name="transfer_to_expert"), says("The desk again."))
     async with open_runtime() as runtime:
         front, specialist = await spawn_two(runtime, desk, ScriptedProvider(says("Six.")))
         await take(front, "2 times 3?")
@@ -413,11 +510,50 @@ async def test_an_owner_that_stopped_fails_the_turn(autojump_clock: object) -> N
         await specialist.wait_stopped()
         ended = (await take(front, "thanks"))[-1]
         context = await front.ask(Conversation())
+        answer = await front.ask(Question("anybody there?"))
 
     assert isinstance(ended, TurnEnded)
     assert ended.outcome is Outcome.FAILED
     assert "'expert'> stopped before handling TakeOver" in ended.detail
     assert context.problems() == ()
+    assert answer.text == "The desk again."
+
+
+async def test_rewind_takes_handoffs_back(autojump_clock: object) -> None:
+    """The conversation is again with who had it before the turns that are forgotten."""
+    desk = ScriptedProvider(says("1"), calls("{}", name="transfer_to_expert"), says("2"))
+    expert = ScriptedProvider(says("Six."))
+    async with open_runtime() as runtime:
+        front, _ = await spawn_two(runtime, desk, expert)
+        for text in ("one", "2 times 3?"):
+            await take(front, text)
+        await front.ask(Rewind())
+        answer = await front.ask(Question("two"))
+
+    assert answer.text == "2"
+
+
+@pytest.mark.parametrize("taken", range(8))
+async def test_a_handoff_is_made_and_told_or_neither(taken: int, autojump_clock: object) -> None:
+    """However much the asker took, history, frames and the next turn agree on who has it."""
+    desk = ScriptedProvider(calls("{}", name="transfer_to_expert"), says("desk"))
+    expert = ScriptedProvider([math.inf], says("expert"))
+    async with open_runtime() as runtime:
+        front, _ = await spawn_two(runtime, desk, expert)
+        async with front.stream(UserMessage("hi"), buffer=1) as stream:
+            frames = [await anext(stream) for _ in range(taken)]
+            await trio.testing.wait_all_tasks_blocked()
+        frames.extend(stream.untaken)
+        context = await front.ask(Conversation())
+        desk_was_asked = len(desk.asked)
+        with trio.move_on_after(1):
+            await front.ask(Question("and?"))
+
+    told = any(isinstance(frame, HandedOff) for frame in frames)
+    made = len(desk.asked) == desk_was_asked
+    said = ToolOutput("c0", "expert has the conversation now") in context.messages
+    assert told == made == said
+    assert told == (taken >= 4)
 
 
 async def test_an_agent_as_a_tool_answers_and_keeps_its_own_conversation(
@@ -487,11 +623,16 @@ def test_max_steps_must_be_a_count(max_steps: object) -> None:
         Agent(None, max_steps=max_steps)  # type: ignore[arg-type]
 
 
-async def test_a_handoff_named_like_a_tool_is_refused(autojump_clock: object) -> None:
+async def test_names_that_the_model_could_not_tell_apart_are_refused(
+    autojump_clock: object,
+) -> None:
     """A name stands for one thing."""
     async with open_runtime() as runtime:
         llm = await runtime.spawn(LLM, ScriptedProvider())
         other = await runtime.spawn(Agent, llm, name="other")
         clash = handoff(other, description="x", name="multiply")
-        with pytest.raises(ValueError, match="a tool and a handoff are both named multiply"):
+        with pytest.raises(ValueError, match="need distinct names, and 'multiply' is there twice"):
             await runtime.spawn(Agent, llm, [multiply], "", [clash])
+        twins = [handoff(name, description="x") for name in ("a b", "a_b")]
+        with pytest.raises(ValueError, match=r"'transfer_to_a_b' is there twice; write name='...'"):
+            await runtime.spawn(Agent, llm, [], "", twins)

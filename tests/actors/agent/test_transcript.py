@@ -191,6 +191,16 @@ def test_every_move_is_legal_or_changes_nothing(phase: Phase, frame: TurnFrame) 
     assert (transcript.commit(), transcript.phase, transcript.open_calls()) == before
 
 
+def test_two_calls_of_one_id_are_refused() -> None:
+    """I3, I8: nobody could tell which of the two a result is for."""
+    transcript = fed([STARTED])
+    with pytest.raises(IllegalMove, match="two calls of one id: a, a"):
+        transcript.feed(ToolCallsReady((call("a"), call("a"))))
+
+    assert transcript.open_calls() == ()
+    assert transcript.commit() == ASKED
+
+
 def test_a_result_nobody_waits_for_is_refused_by_id() -> None:
     """I3: a call has one result; a second one, or a stranger's, is a bug of the sender."""
     transcript = fed([*calling("r1", call("a"), call("b")), RESULT])

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from greenroom.actors.cli import app
+from greenroom.actors.understudy.faults import CLAUSES
 
 GREENROOM = [sys.executable, "-c", "from greenroom.actors.cli import main; main()"]
 ENVIRONMENT = {
@@ -236,7 +237,10 @@ def test_a_question_without_an_answer_gets_an_honest_one() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["demo", "--bse-url", "x"], "Did you mean --base-url?; write: greenroom --help"),
+        (["demo", "--bse-url", "x"], "Did you mean --base-url?; write: greenroom demo --help"),
+        (["dmeo"], "write: greenroom --help"),
+        (["demo", "How", "high", "is", "K2?"], 'write the question in quotes: "How high is K2?"'),
+        (["chat", "hello"], "'hello' is too much; write: greenroom chat --help"),
         (["demo", " "], 'the question is empty; write: greenroom demo "your question"'),
         (["demo", "--base-url", "x", "--model", "m"], "--base-url must look like 'http://"),
         (["demo", "--base-url", "http://127.0.0.1:1/v1"], "write --model NAME"),
@@ -244,6 +248,7 @@ def test_a_question_without_an_answer_gets_an_honest_one() -> None:
         (["chat", "--team", "--instructions", "x"], "leave out --team"),
         (["demo", "--tool-delay", "-1"], "--tool-delay must be seconds >= 0, not -1"),
         (["understudy", "--fault", "bogus"], "unknown fault clause 'bogus'; write one of: delay"),
+        (["understudy", "--pace", "0"], "--pace must be tokens per second > 0, not 0"),
         (["understudy", "--port", "70000"], "--port must be from 0 to 65535, not 70000"),
     ],
 )
@@ -332,10 +337,46 @@ def test_a_port_in_use_is_one_line() -> None:
     assert "write another --port" in done.stderr
 
 
-def test_a_pipe_closed_early_ends_quietly() -> None:
+def test_an_address_that_is_not_ours_is_one_line() -> None:
+    """It is the address that is to be written anew then, and not the port."""
+    done = run("understudy", "--host", "203.0.113.1", "--port", "0")
+
+    assert done.returncode == 1
+    assert "can't listen on 203.0.113.1 port 0" in one_line(done.stderr)
+    assert "write another --host" in done.stderr
+
+
+def test_a_line_without_end_is_one_line() -> None:
+    """Input that is no text ends the chat as bad input, not as a bug."""
+    with Path("/dev/zero").open() as zeros:
+        done = subprocess.run(
+            [*GREENROOM, "chat"],
+            stdin=zeros,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env=ENVIRONMENT,
+        )
+
+    assert done.returncode == 1
+    assert one_line(done.stderr).startswith("greenroom: a line of the input is longer than")
+
+
+def test_a_question_that_a_tool_refuses_is_answered_and_no_failure() -> None:
+    """A tool that says why it can't is not broken."""
+    done = run("demo", "What is 1/0?", "--pace", "inf")
+
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "divides by zero" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["demo", "--help"])
+def test_a_pipe_closed_early_ends_quietly(command: str) -> None:
     """Who reads no further ends the command as SIGPIPE would, without a word."""
     done = subprocess.run(
-        ["bash", "-c", '"$@" | head -n 1; exit "${PIPESTATUS[0]}"', "-", *GREENROOM, "demo"],
+        ["bash", "-c", '"$@" | head -n 1; exit "${PIPESTATUS[0]}"', "-", *GREENROOM, command],
         check=False,
         capture_output=True,
         text=True,
@@ -424,6 +465,7 @@ def test_ctrl_c_interrupts_a_turn_on_a_terminal_and_then_leaves(start: Start) ->
     chat.type(f"{QUESTION}\n")
     chat.wait_for("waits for 2 tools")
     chat.type("\x03")
+    chat.wait_for("planet_fact(Jupiter, mass) -> cancelled")
     chat.wait_for("interrupted: kept your message, cancelled 2 tool calls")
     chat.wait_for("you> ")
     chat.type("/context\n")
@@ -499,6 +541,25 @@ def test_the_understudy_serves_until_ctrl_c(start: Start) -> None:
     assert code == 0
     assert said.count("POST /v1/chat/completions 200\n") == 2
     assert "2 requests" in said.splitlines()[-1]
+
+
+def test_the_understudy_ends_quietly_when_its_output_is_closed(start: Start) -> None:
+    """The line of a request that nobody will read ends the server as SIGPIPE would."""
+    server = start("understudy", "--port", "0")
+    server.wait_for("Ctrl-C ends it.\n")
+    options = ["--base-url", f"http://127.0.0.1:{port_of(server.process.pid)}/v1"]
+    os.close(server.fd)
+    server.fd = os.open(os.devnull, os.O_RDONLY)
+    run("demo", *options, "--model", "understudy-rules-1")
+
+    assert server.process.wait(PATIENCE) == 141
+
+
+def test_help_tells_every_fault() -> None:
+    """The help of the understudy has the whole language of its faults."""
+    said = run("understudy", "--help").stdout
+
+    assert [name for name in CLAUSES if name not in said] == []
 
 
 # -- the page for newcomers

@@ -350,6 +350,24 @@ async def test_client_that_leaves_before_the_head_ends_the_work_at_once(
     assert understudy.statistics().connections_open == 0
 
 
+async def test_client_that_leaves_on_done_was_answered_in_full(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Who reads [DONE] has all there is, so nothing was broken off (found by a slow machine)."""
+    understudy = Understudy()
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(understudy.serve, theirs)
+        peer = Peer(ours)
+        await peer.post(asking())
+        await peer.head()
+        while b"[DONE]" not in await peer.part():
+            pass
+        await ours.aclose()
+
+    assert understudy.statistics().streams_broken_off == 0
+
+
 async def test_statistics_can_be_read_from_outside() -> None:
     """The counts are a page: another process can look for leaks."""
     understudy = Understudy()

@@ -1,0 +1,210 @@
+"""The LLM actor: every response has one start and one true end, whoever ends it and how."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+from greenroom.actors.llm import (
+    LLM,
+    Context,
+    Deadline,
+    Event,
+    Finished,
+    Generate,
+    Patience,
+    ResponseEnded,
+    ResponseFrame,
+    ResponseStarted,
+    Settings,
+    Status,
+    TextDelta,
+    User,
+)
+from greenroom.actors.testing import ScriptedProvider
+from greenroom.runtime import Interrupted, Ref, open_runtime
+from tests.sweep import Cut, sweep
+
+ASKED = Generate(Context.of(User("hi")))
+DIGITS = tuple(TextDelta(str(number)) for number in range(9))
+
+
+class _Stream:
+    """A stream whose events come from a function of the test."""
+
+    request_id = None
+    model = "double"
+
+    def __init__(self, events: Callable[[], Any]) -> None:
+        self.events = events
+        self.closes = 0
+
+    def close(self) -> None:
+        self.closes += 1
+
+
+class _Double(ScriptedProvider):
+    """A provider of one such stream."""
+
+    def __init__(self, events: Callable[[], Any]) -> None:
+        super().__init__()
+        self.stream = _Stream(events)
+
+    async def request(self, context: Context, settings: Settings) -> Any:
+        await trio.lowlevel.checkpoint()
+        return self.stream
+
+
+async def read_slowly(llm: Ref, seconds: float) -> list[ResponseFrame]:
+    async with llm.stream(ASKED, buffer=1) as stream:
+        frames: list[ResponseFrame] = []
+        async for frame in stream:
+            frames.append(frame)
+            await trio.sleep(seconds)
+        return frames
+
+
+def text_of(frames: list[ResponseFrame]) -> str:
+    return "".join(frame.text for frame in frames if isinstance(frame, TextDelta))
+
+
+def all_at_once() -> _Double:
+    batches: list[tuple[Event, ...]] = [(*DIGITS, Finished("stop")), ()]
+
+    async def events() -> tuple[Event, ...]:
+        await trio.lowlevel.checkpoint()
+        return batches.pop(0)
+
+    return _Double(events)
+
+
+async def test_a_slow_consumer_is_not_the_providers_silence(autojump_clock: object) -> None:
+    """Deadlines between tokens are for the provider alone; the consumer may take its time."""
+    patience = Patience(headers=1, first_token=1, between_tokens=1)
+    async with open_runtime() as runtime:
+        llm = await runtime.spawn(LLM, all_at_once(), None, patience)
+        frames = await read_slowly(llm, 60)
+
+    ended = frames[-1]
+    assert isinstance(ended, ResponseEnded)
+    assert (ended.status, ended.text) == (Status.COMPLETED, "012345678")
+
+
+async def test_an_answer_that_a_deadline_cut_short_is_not_completed(autojump_clock: object) -> None:
+    """The model was done, but the whole response's deadline passed before the text was out."""
+    async with open_runtime() as runtime:
+        llm = await runtime.spawn(LLM, all_at_once(), None, Patience(response=5))
+        frames = await read_slowly(llm, 1)
+
+    ended = frames[-1]
+    assert isinstance(ended, ResponseEnded)
+    assert (ended.status, ended.deadline) == (Status.TIMED_OUT, Deadline.RESPONSE)
+    assert ended.text == text_of(frames) != "012345678"
+
+
+async def fail_in_a_nursery() -> None:
+    """Raise a group: a failure, and the cancel that uncovered it."""
+
+    async def fail_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("a bug in the cleanup")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fail_when_cancelled)
+        await trio.sleep_forever()
+
+
+async def fail_in_place() -> None:
+    """Turn the cancel into another exception."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        raise ValueError("a bug in the cleanup")
+
+
+@pytest.mark.parametrize("events", [fail_in_a_nursery, fail_in_place])
+async def test_a_provider_that_fails_at_being_cancelled_was_cancelled(
+    events: Callable[[], Any], autojump_clock: object
+) -> None:
+    """R17, I9: no crash, no swallowed cancel, and the status is the truth."""
+    provider = _Double(events)
+    async with open_runtime() as runtime:
+        llm = await runtime.spawn(LLM, provider)
+        frames: list[ResponseFrame] = []
+        with pytest.raises(Interrupted, match="barge-in"):  # noqa: PT012 - it is the loop that raises
+            async with llm.stream(ASKED) as stream:
+                async for frame in stream:
+                    frames.append(frame)
+                    if isinstance(frame, ResponseStarted):
+                        await trio.testing.wait_all_tasks_blocked()
+                        llm.interrupt("barge-in")
+        left = llm.stream(ASKED)
+        with trio.move_on_after(1) as scope:
+            async with left:
+                await trio.sleep_forever()
+
+    assert scope.cancelled_caught
+    for ended in (frames[-1], left.untaken[-1]):
+        assert isinstance(ended, ResponseEnded)
+        assert ended.status is Status.INTERRUPTED
+    assert isinstance(frames[-1], ResponseEnded)
+    assert frames[-1].detail == "barge-in"
+    assert provider.stream.closes == 2
+
+
+async def test_a_group_of_failures_is_one_failed_response(autojump_clock: object) -> None:
+    """R17: what a provider's own tasks raise is a frame, whatever its shape."""
+
+    async def events() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            raise ValueError("a bug")
+
+    async with open_runtime() as runtime:
+        llm = await runtime.spawn(LLM, _Double(events))
+        ended = (await read_slowly(llm, 0))[-1]
+
+    assert isinstance(ended, ResponseEnded)
+    assert (ended.status, ended.detail) == (Status.FAILED, "ValueError: a bug")
+
+
+async def cut_runtime(cut: Cut) -> None:
+    """Cut a runtime from its first step to its last, one response among them."""
+    provider = ScriptedProvider([*DIGITS, Finished("stop")])
+    with cut:
+        async with open_runtime() as runtime:
+            llm = await runtime.spawn(LLM, provider)
+            await read_slowly(llm, 0)
+    assert provider.open == 0
+
+
+def test_a_runtime_cut_anywhere_ends_clean() -> None:
+    """R22: also while the provider's background task is being started; by chance, so often."""
+    assert min(sweep(cut_runtime, name="runtime", everywhere=True) for _ in range(8)) >= 30
+
+
+async def test_stopping_lets_a_response_end_and_then_closes_the_provider(
+    autojump_clock: object,
+) -> None:
+    """R20: drained within the grace, cut after it; the provider goes last."""
+    provider = ScriptedProvider([1.0, *DIGITS, Finished("stop")], [math.inf])
+    async with open_runtime() as runtime:
+        llm = await runtime.spawn(LLM, provider)
+        async with llm.stream(ASKED) as first, llm.stream(ASKED) as second:
+            await trio.testing.wait_all_tasks_blocked()
+            llm.stop()
+            whole = [frame async for frame in first]
+            closed_early = provider.closed
+            await llm.wait_stopped()
+            cut = second.untaken
+
+    assert isinstance(whole[-1], ResponseEnded)
+    assert whole[-1].status is Status.COMPLETED
+    assert not closed_early
+    assert provider.closed
+    assert isinstance(cut[-1], ResponseEnded)
+    assert cut[-1].status is Status.INTERRUPTED
