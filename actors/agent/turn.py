@@ -175,7 +175,7 @@ class Turn:
                 self.owner = None
         finally:
             self._feed_untaken(stream)
-        return self._outcome is Outcome.HANDED_OFF
+        return self._outcome is Outcome.HANDED_OFF  # noqa: ASYNC910
 
     async def _respond(
         self, llm: Ref, tools: tuple[ToolSpec, ...], settings: Settings

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Annotated, TypeAlias
 
 import attrs
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from greenroom.actors.cli.run import Command, CommandError, complain, run_command
+from greenroom.actors.cli.run import BROKEN_PIPE, Command, CommandError, complain, run_command
 
 __all__ = ["run"]
 
@@ -54,6 +54,7 @@ UseUnderstudy: TypeAlias = Annotated[
     Parameter(
         name="--understudy",
         negative="",
+        show_default=False,
         help="Use the understudy that comes along, whatever key is set.",
     ),
 ]
@@ -64,7 +65,8 @@ ToolDelay: TypeAlias = Annotated[
     float, Parameter(help="Seconds that each tool takes on top, to have something to watch.")
 ]
 Debug: TypeAlias = Annotated[
-    bool, Parameter(negative="", help="Show tracebacks, and log to standard error.")
+    bool,
+    Parameter(negative="", show_default=False, help="Show tracebacks, and log to standard error."),
 ]
 
 
@@ -104,9 +106,16 @@ def chat(
     base_url: BaseUrl = None,
     key_variable: KeyVariable = None,
     understudy: UseUnderstudy = False,
-    instructions: Annotated[str, Parameter(help="System prompt of an agent of your own.")] = "",
+    instructions: Annotated[
+        str, Parameter(help="System prompt of an agent of your own.", show_default=False)
+    ] = "",
     team: Annotated[
-        bool, Parameter(negative="", help="Talk to the demo's team; the understudy always has it.")
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Talk to the demo's team; the understudy always has it.",
+        ),
     ] = False,
     pace: Pace = None,
     tool_delay: ToolDelay = 0.0,
@@ -147,19 +156,32 @@ def understudy(
         tuple[str, ...],
         Parameter(
             negative="",
-            help="What is to go wrong, such as 'stall@5', 'reset@1200;nth=2' or "
-            "'status=429;retry-after=3;times=2'; may be given several times.",
+            show_default=False,
+            help="What is to go wrong, see above; may be given several times.",
         ),
     ] = (),
     api_key: Annotated[str | None, Parameter(help="Key that clients must send.")] = None,
     debug: Debug = False,
 ) -> _Job:
-    """Serve the understudy, a model made of rules, to any OpenAI-compatible client."""
+    """Serve the understudy, a model made of rules, to any OpenAI-compatible client.
+
+    It misbehaves on demand. A fault is clauses with ; between them: delay=SECONDS, stall-head,
+    status=CODE, retry-after=SECONDS, stall@EVENT, reset@BYTE, close@BYTE, malformed@EVENT,
+    truncate-utf8@EVENT, error@EVENT, giant=SIZE, no-done, hang-close; and for which requests:
+    nth=NUMBER, times=NUMBER. Examples: 'stall@5', 'reset@1200;nth=2',
+    'status=429;retry-after=3;times=2'.
+    """
+    from greenroom.actors.cli.model import positive
     from greenroom.actors.cli.understudy import serve
 
     return _Job(
         functools.partial(
-            serve, host=host, port=port, pace=pace, faults=tuple(fault), api_key=api_key
+            serve,
+            host=host,
+            port=port,
+            pace=positive("--pace", pace, "tokens per second"),
+            faults=tuple(fault),
+            api_key=api_key,
         ),
         debug,
     )
@@ -171,6 +193,18 @@ def _not_negative(option: str, value: float) -> float:
     return value
 
 
+def _advice(error: CycloptsError, arguments: Sequence[str]) -> str:
+    command = " ".join(error.command_chain or ())
+    if isinstance(error, UnusedCliTokensError):
+        if command == "demo":
+            words = [word for word in arguments[1:] if not word.startswith("-")]
+            return f'write the question in quotes: "{" ".join(words)}"'
+        said = f"{' '.join(error.unused_tokens or ())!r} is too much"
+    else:
+        said = str(error).rstrip(".")
+    return f"{said}; write: {f'greenroom {command}'.rstrip()} --help"
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run the command that *arguments* ask for and return its exit code, see `main`."""
     for stream in (sys.stdout, sys.stderr):
@@ -179,8 +213,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         job = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        complain(f"{str(error).rstrip('.')}; write: greenroom --help")
+        complain(_advice(error, arguments))
         return WRONG_USE
+    except SystemExit:  # the help can't be written: nobody reads it
+        return BROKEN_PIPE
     except CommandError as error:
         complain(str(error))
         return error.code

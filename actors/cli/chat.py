@@ -133,7 +133,10 @@ async def _converse(talk: _Chat) -> int:
             talk.screen.prompt("you> ")
         # at the prompt Ctrl-C is a way to leave, elsewhere it ends the whole command
         with talk.interrupts.part() if is_typed else nullcontext():
-            line = await lines.next()
+            try:
+                line = await lines.next()
+            except ValueError as error:
+                raise CommandError(f"{error}; write shorter ones") from error
         if line is None and is_typed:
             talk.screen.line()
         text = "/quit" if line is None else line.strip()

@@ -13,7 +13,7 @@ from greenroom.actors.cli.run import CommandError
 from greenroom.actors.llm import Provider, Settings
 from greenroom.actors.understudy import MODEL, banner, open_understudy
 
-__all__ = ["Model", "ModelOptions", "open_model"]
+__all__ = ["Model", "ModelOptions", "open_model", "positive"]
 
 _KEY = "OPENAI_API_KEY"
 _PACE = 40.0  # tokens a second; about what a model does
@@ -73,9 +73,7 @@ async def open_model(options: ModelOptions, tell: Callable[[str], None]) -> Asyn
         raise CommandError(
             f"--model needs to know whose: set {_KEY}, or write --base-url http://HOST:PORT/v1", 2
         )
-    pace = _PACE if options.pace is None else options.pace
-    if not pace > 0:
-        raise CommandError(f"--pace must be tokens per second > 0, not {pace:g}", 2)
+    pace = positive("--pace", _PACE if options.pace is None else options.pace, "tokens per second")
     async with open_understudy(pace=pace) as server:
         tell(banner(server))
         provider = await _provider(base_url=server.base_url, api_key="", profile="understudy")
@@ -84,6 +82,13 @@ async def open_model(options: ModelOptions, tell: Callable[[str], None]) -> Asyn
             settings=Settings(model=MODEL),
             is_understudy=True,
         )
+
+
+def positive(option: str, value: float, unit: str) -> float:
+    """Return *value* of *option*, which must be > 0 in *unit*."""
+    if not value > 0:
+        raise CommandError(f"{option} must be {unit} > 0, not {value:g}", 2)
+    return value
 
 
 def _key(options: ModelOptions) -> str | None:

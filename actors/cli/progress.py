@@ -79,7 +79,7 @@ class Progress:
         self.done = 0
         """Of these, the ones that came to a result without an error."""
         self.broken: dict[str, str] = {}
-        """By tool, how its last call failed, where no later one succeeded."""
+        """By tool, the exception that a call ended with, where no later call succeeded."""
         self.agents = [_Running(agent, at)]
         """In the order in which they had the conversation; the last one has it."""
         self._tools: dict[str, _Running] = {}  # by call id, while they run
@@ -124,9 +124,9 @@ class Progress:
                 self._do(f"waits for {counted(len(self._tools), 'tool')}")
             case ToolResult():
                 was_begun = self._tools.pop(frame.call_id, None) is not None
-                if frame.is_error:
-                    self.broken[frame.name] = frame.detail or frame.text
-                else:
+                if frame.detail:  # an exception; a tool that says why it can't is not broken
+                    self.broken[frame.name] = frame.detail
+                elif not frame.is_error:
                     self.done += was_begun
                     self.broken.pop(frame.name, None)
                 self._do(f"waits for {counted(len(self._tools), 'tool')}" if self._tools else "")

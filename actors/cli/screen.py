@@ -49,7 +49,7 @@ class Screen:
     @property
     def width(self) -> int:
         """Columns of a line; a file has 100."""
-        return self.console.width if self.is_live else 100
+        return self.console.width if self.console.is_terminal else 100
 
     def line(self, text: str = "", style: str = "") -> None:
         """Write a line that stays, below the text so far."""

@@ -32,26 +32,29 @@ class TurnView:
         self.progress = Progress(agent, trio.current_time())
         self._screen = screen
 
-    def show(self, frame: TurnFrame) -> None:
-        """Show the next frame."""
+    def show(self, frame: TurnFrame, *, is_cut: bool = False) -> None:
+        """Show the next frame; *is_cut* says that the turn was interrupted before it."""
         match frame:
             case TextDelta(text) | RefusalDelta(text) | TranscriptDelta(text):
                 self._screen.text(text)
             case ToolCallsReady():
                 self._screen.end_text()
             case ToolResult() if self.progress.was_begun(frame.call_id):
-                self._screen.line(self._settled(frame), "red" if frame.is_error else "green")
+                is_cut = is_cut and frame.text.startswith(f"tool {frame.name!r} was cancelled")
+                style = "magenta" if is_cut else "red" if frame.is_error else "green"
+                self._screen.line(self._settled(frame, is_cut), style)
             case HandedOff(by, to):
                 self._screen.line(f"{by} hands over to {to.name}", "cyan")
             case _:
                 pass
         self.progress.feed(frame, trio.current_time())
 
-    def _settled(self, result: ToolResult) -> str:
+    def _settled(self, result: ToolResult, is_cut: bool) -> str:
         """Return the line of a tool's result, within the width."""
         head = f"{self.progress.agents[-1].name}: "
         head += self.progress.call(result.call_id, result.name)
         text = ("failed: " if result.is_error else "") + values_of(result.text)
+        text = "cancelled" if is_cut else text
         tail = f"  {seconds(result.seconds)}"
         room = self._screen.width - len(" -> ") - len(tail)
         head = shortened(head, max(_LEAST, room - _LEAST))
@@ -94,7 +97,7 @@ async def take_turn(
                 ended = TurnEnded(Outcome.FAILED, detail=str(error), agent=agent.name)
             nursery.cancel_scope.cancel()
         for frame in stream.untaken if is_sent else ():
-            view.show(frame)
+            view.show(frame, is_cut=True)
             if isinstance(frame, TurnEnded):
                 ended = frame
     return ended, view.progress

@@ -70,9 +70,9 @@ SPECIALISTS = (
     ),
     Role(
         name="librarian",
-        description="Searches the documentation of Greenroom: actors, agents, frames, mailboxes, "
+        description="Searches the documentation of Greenroom: actors, agents, tools, frames, mailboxes, "
         "requests, handlers, ask, tell, stream, interrupt, cancel, stop, crash, supervision, "
-        "nurseries, deadlines, dead letters, observers, tests, the promises such as I4 and the "
+        "nurseries, deadlines, timeouts, dead letters, observers, tests, the promises such as I4 and the "
         "rules such as R10.",
         instructions="You are the librarian. Search the documentation and answer from the passages "
         "you find, naming the page. If they do not answer the question, say so.",

@@ -22,7 +22,10 @@ __all__ = ["Library", "search_docs"]
 _MAX_HITS = 10  # passages that one search returns at most
 _MAX_SECTION = 1_000  # characters; a longer section is cut at its paragraphs
 
-_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(  # with the few words that lead up to it, as "It prints"
+    r"^(?:[^\n.:]{1,20}\n\n)?```.*?^```$", re.MULTILINE | re.DOTALL
+)
+_EMPHASIS = re.compile(r"(?<![\w*])\*{1,2}(\w[^*\n]*)\*{1,2}(?![\w*])")
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)]*)\)")
 _DEFINITION = re.compile(r"(?:^|\n)([^\n]+)\n: ")
 _HEADING = re.compile(r"^#{1,6} +(.*)$", re.MULTILINE)
@@ -31,6 +34,7 @@ _HEADING = re.compile(r"^#{1,6} +(.*)$", re.MULTILINE)
 def _passages(markdown: str) -> Iterator[tuple[str, str]]:
     """Yield (heading, text) for each passage of a page; code blocks and link targets are left out."""
     prose = _LINK.sub(lambda link: link[1] or link[2], _FENCE.sub("", markdown))
+    prose = _EMPHASIS.sub(r"\1", prose)
     # a definition is a section of its own, under the word that it defines
     parts = _HEADING.split(_DEFINITION.sub(r"\n## \1\n", prose))
     for heading, body in zip(["", *parts[1::2]], parts[0::2], strict=True):

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from greenroom.actors.understudy.requests import array, obj
-from greenroom.actors.understudy.rules import Reading, is_like, stem, words
+from greenroom.actors.understudy.rules import Reading, is_like, read, stem, words
 from greenroom.actors.understudy.turn import Call, Result, Tool
 
 __all__ = ["Fact", "answer", "calculation", "facts_of", "introduction", "unknown"]
@@ -206,6 +206,9 @@ def _ranking(reading: Reading, result: Result) -> str:
         place = _NUMERALS.get(reading.ordinal, f"{reading.ordinal}th")
         place = f"{place}-{order}" if reading.ordinal > 1 else str(order)
         said = f"{pool}{name} has the {place} {fact}: {value}."
+    elif len(named) == 1 and pool.startswith("of the 1 "):
+        pool = pool.removeprefix("of the 1 ").removesuffix(", ")
+        said = f"the only {pool} is {named[0][0]}, its {fact} is {named[0][1]}."
     elif len(named) == 1:
         said = f"{pool}{named[0][0]} has the {order} {fact}: {named[0][1]}."
     else:
@@ -222,7 +225,8 @@ def _passages(reading: Reading, result: Result) -> str:
     most = max(known, default=0)
     if not most or 2 * most < len(subjects):
         return f"I searched for {' '.join(subjects)!r} and found nothing that answers the question."
-    exact = [set(words(str(hit.get("heading")))) == set(subjects) for hit in hits]
+    asked = set(map(stem, subjects))
+    exact = [set(map(stem, read(str(hit.get("heading"))).content)) == asked for hit in hits]
     hit = max(zip(known, exact, hits, strict=True), key=lambda found: found[:2])[2]
     heading = f"{hit['heading']}: " if hit.get("heading") else ""
     return f"{heading}{_shortened(str(hit.get('text')))} ({hit.get('page', 'unnamed page')})"

@@ -106,8 +106,8 @@ class Connection:
             self._http.receive_data(bytes(await self._stream.receive_some(_READ)))
         return event  # noqa: ASYNC910
 
-    async def _send(self, event: h11.Event) -> None:  # noqa: ASYNC910
-        data = self._http.send(event)
+    async def _send(self, *events: h11.Event) -> None:  # noqa: ASYNC910
+        data = b"".join(self._http.send(event) or b"" for event in events)
         if data:
             await self._stream.send_all(data)
 
@@ -130,17 +130,21 @@ class Connection:
         if cut == 0:
             raise Cut
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, *, is_last: bool = False) -> None:
         """
-        Send a part of the body, up to the cut.
+        Send a part of the body, up to the cut; the last one together with the end.
 
         Raises:
             Cut: This is as far as the body may go.
         """
         part = data if self._left >= len(data) else data[: int(self._left)]
         self._left -= len(part)
-        await self._send(h11.Data(data=part))
-        if self._left <= 0:
+        is_cut = self._left <= 0
+        # at once: a client that has read the last part may be gone before the end is sent
+        await self._send(
+            h11.Data(data=part), *([h11.EndOfMessage()] if is_last and not is_cut else [])
+        )
+        if is_cut:
             raise Cut
 
     async def end(self) -> None:
@@ -179,7 +183,8 @@ class Connection:
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     pass  # seen by the write before the watch saw it
                 nursery.cancel_scope.cancel()
-        return is_done
+        # who leaves as the last write is on its way has read what it wanted
+        return is_done or self._http.our_state is h11.DONE
 
     async def _watch(self, scope: trio.CancelScope) -> None:  # noqa: ASYNC910
         """Cancel *scope* when the client leaves; what it sends ahead is kept for its turn."""

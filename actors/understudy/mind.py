@@ -46,6 +46,10 @@ _LIMIT = frozenset({"limit", "count", "top", "n", "max_results", "top_k"})
 _DESCENDING = frozenset({"highest", "largest", "descending", "desc"})
 _ASCENDING = frozenset({"lowest", "smallest", "ascending", "asc"})
 
+# Units that a question may ask for; no tool converts them.
+_UNITS = frozenset({"feet", "miles", "mile", "inches", "yards", "pounds", "tons", "fahrenheit"})
+
+
 _FOLLOW_UP = re.compile(
     r"\s*(?:and|what about|how about)\b|.*\b(?:it|its|they|them|their|both)\b", re.IGNORECASE
 )
@@ -155,7 +159,9 @@ def _planned(
         alike = plan.kind == best.kind == "facts"
         if alike and (plan.names.isdisjoint(best.names) or plan.score == best.score):
             calls = (best.calls + plan.calls)[:_MAX_CALLS]
-            best = attrs.evolve(best, calls=calls, names=best.names | plan.names)
+            ignored = tuple(word for word in best.ignored if word in plan.ignored)
+            names = best.names | plan.names
+            best = attrs.evolve(best, calls=calls, names=names, ignored=ignored)
     return best, ""
 
 
@@ -198,7 +204,7 @@ def _bound(
         score=certain + _bonus(kind, reading),
         overlap=overlap,
         names=frozenset(names),
-        ignored=_ignored(tool, values, reading) if kind == "rank" else (),
+        ignored=_ignored(tool, values, reading) if kind in ("rank", "facts") else (),
     )
 
 
@@ -227,9 +233,10 @@ def _kind(tool: Tool) -> str:
 
 def _ignored(tool: Tool, values: dict[str, list[Any]], reading: Reading) -> tuple[str, ...]:
     known = tool.words.union(*(words(str(value)) for found in values.values() for value in found))
-    return tuple(
-        word for word in reading.subjects if not any(is_like(word, other) for other in known)
-    )
+    left = [word for word in reading.subjects if not any(is_like(word, other) for other in known)]
+    if _kind(tool) == "facts":  # says of what, so that only other names and units are amiss
+        left = [word for word in left if word in reading.names or word in _UNITS]
+    return tuple(left)
 
 
 def _ordering(options: Sequence[str]) -> bool:

@@ -27,8 +27,9 @@ _STOP = frozenset(
         " has have how i if in into is it its kindly let many me more much my of on one or our"
         " please say says should show so some than that the their them then there these they"
         " this to up us was we were what when where which who whom whose why will with would you"
-        " your know want exactly actually explain describe name list world all both compared happen happens anything something work works mean"
-        " means"
+        " your know want exactly actually explain describe name list world all both compared happen"
+        " happens anything something work works mean means system mount mt thanks thank make"
+        " write use set create"
     )
 )
 
@@ -176,6 +177,13 @@ class Reading:
         """The words of `content` that are neither numbers nor degrees nor facts."""
         known = {*_FORMS, *_NUMBERS, *_ORDINALS, *_RANKING}
         return [w for w in self.content if w not in known and not w[0].isdigit()]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The words that look like names: with a capital letter or a digit, but for the first."""
+        found: list[str] = re.findall(r"\w+", self.text)
+        named = {word.lower() for word in found[1:] if word[0].isupper()}
+        return frozenset(named | {word.lower() for word in found if re.search(r"\d", word)})
 
     @property
     def wanted(self) -> list[tuple[str, ...]]:

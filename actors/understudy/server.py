@@ -257,18 +257,18 @@ class Understudy:
         usage = bool(obj(body.get("stream_options")).get("include_usage"))
         await connection.start(200, [*headers, ("cache-control", "no-cache")], fault.cut)
         begun, sent = trio.current_time(), 0
-        parts = events(complete(body), fault, include_usage=usage)
+        parts = list(events(complete(body), fault, include_usage=usage))
         for number, (data, tokens) in enumerate(parts):
             if number == fault.stall:
                 await trio.sleep_forever()
             sent += tokens
             if tokens and self._pace != math.inf:
                 await trio.sleep_until(begun + sent / self._pace)
-            await connection.write(data)
+            is_last = number == len(parts) - 1
+            await connection.write(data, is_last=is_last and not fault.hang_close)
             self._counts["tokens_sent"] += tokens
         if fault.hang_close:
             await trio.sleep_forever()
-        await connection.end()
 
     async def _whole(
         self, connection: Connection, body: dict[str, Any], fault: Fault, headers: Headers

@@ -93,7 +93,8 @@ class Tool:
 
     def options(self, parameter: str) -> list[str]:
         """Return the values that *parameter* may have, if its schema lists them."""
-        values = array(self.parameters[parameter].get("enum"))
+        schema = self.parameters[parameter]
+        values = array(schema.get("enum")) or [schema.get("const")]
         return [value for value in values if value and isinstance(value, str)]
 
 

@@ -154,17 +154,18 @@ def test_status_says_what_runs(frames: list[TurnFrame], status: list[str]) -> No
 
 
 def test_a_tool_is_broken_until_it_works_again() -> None:
-    """Only a failure that no later call of the tool made good is told at the end."""
+    """Only an exception that no later call made good is told at the end, no mere refusal."""
     progress = Progress("desk", 0)
     for frame in (
         ToolResult("1", "f", "", is_error=True, detail="ValueError"),
-        ToolResult("2", "g", "bad arguments", is_error=True),
+        ToolResult("2", "g", "it failed", is_error=True, detail="RuntimeError"),
+        ToolResult("4", "h", "no such planet", is_error=True),
         ToolStarted("3", "f"),
         ToolResult("3", "f", "fine"),
     ):
         progress.feed(frame, 1)
 
-    assert progress.broken == {"g": "bad arguments"}
+    assert progress.broken == {"g": "RuntimeError"}
     assert (progress.calls, progress.done) == (1, 1)
 
 

@@ -9,11 +9,13 @@ from greenroom.actors.tools import ToolError
 
 PAGE = """# Mail
 
-Letters are carried by [pigeons](https://example.org/pigeon).
+Letters are *carried* by [pigeons](https://example.org/pigeon).
 
 ## R7 Late letters
 
 A letter that was interrupted is sent again.
+
+It prints
 
 ```python
 secret = "code is no prose"
