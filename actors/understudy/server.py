@@ -226,7 +226,8 @@ class Understudy:
                 why = f"the understudy was told to answer with status {fault.status}"
                 if fault.retry_after is not None:
                     headers.append(("retry-after", f"{fault.retry_after:g}"))
-                kind = "rate_limit_error" if fault.status == 429 else "server_error"
+                kind = "server_error" if fault.status >= 500 else "invalid_request_error"
+                kind = "rate_limit_error" if fault.status == 429 else kind
                 await connection.respond(fault.status, _error(why, kind), headers, cut=fault.cut)
                 return
             body, status, refusal = _checked(raw)

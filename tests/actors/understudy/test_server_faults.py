@@ -154,6 +154,21 @@ async def test_fault_of_one_request_spares_the_others(
     assert seen == [200, 500, 200]
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, "invalid_request_error"), (429, "rate_limit_error"), (503, "server_error")],
+)
+async def test_a_status_on_demand_has_the_error_type_of_its_class(
+    autojump_clock: trio.testing.MockClock, status: int, kind: str
+) -> None:
+    """A client that reads the type, not the status, takes the failure for what it is."""
+    async with connected(Understudy(faults=[f"status={status}"])) as peer:
+        await peer.post(asking(stream=False))
+        answered, body = await peer.json()
+
+    assert (answered, body["error"]["type"]) == (status, kind)
+
+
 async def read_to_the_cut(peer: Peer) -> tuple[bytes, type[Exception]]:
     """Ask, and return the bytes of the body up to the cut, and what the cut looks like."""
     seen = b""
