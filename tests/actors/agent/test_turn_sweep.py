@@ -45,8 +45,8 @@ from tests.actors.agent.turns import (
 from tests.sweep import Cut, sweep
 
 # Positions that the sweeps may not fall under.
-FLOOR_MEMORY = 300
-FLOOR_SOCKETS = 60
+FLOOR_MEMORY = 400
+FLOOR_SOCKETS = 80
 
 
 async def cut_turn(cut: Cut) -> None:
