@@ -2,7 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib.resources import files
 from typing import Any, get_args
 
@@ -14,12 +15,12 @@ from greenroom.actors.tools import ToolError
 
 
 @pytest.fixture
-def database() -> sqlite3.Connection:
-    """Return a database of its own, made from the text that ships."""
-    connection = sqlite3.connect(":memory:")
-    text = files("greenroom.actors.demo").joinpath("facts.sql").read_text("utf-8")
-    connection.executescript(text)
-    return connection
+def database() -> Iterator[sqlite3.Connection]:
+    """Open a database of its own, made from the text that ships."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        text = files("greenroom.actors.demo").joinpath("facts.sql").read_text("utf-8")
+        connection.executescript(text)
+        yield connection
 
 
 @pytest.mark.parametrize(
