@@ -6,13 +6,18 @@ It knows nothing of language models. Start with `open_runtime`, `Actor`, `handle
 
 import logging
 
+from greenroom.runtime.accounts import Accounts as Accounts
 from greenroom.runtime.actor import Actor as Actor
 from greenroom.runtime.actor import Helpers as Helpers
 from greenroom.runtime.actor import Spawner as Spawner
+from greenroom.runtime.actor import Timer as Timer
+from greenroom.runtime.cell import ActorStatistics as ActorStatistics
 from greenroom.runtime.cell import Down as Down
+from greenroom.runtime.cell import Quarantined as Quarantined
 from greenroom.runtime.errors import ActorCrashed as ActorCrashed
 from greenroom.runtime.errors import ActorRestarted as ActorRestarted
 from greenroom.runtime.errors import ActorStopped as ActorStopped
+from greenroom.runtime.errors import DeadlockError as DeadlockError
 from greenroom.runtime.errors import Dropped as Dropped
 from greenroom.runtime.errors import IllegalMove as IllegalMove
 from greenroom.runtime.errors import Interrupted as Interrupted
@@ -20,15 +25,19 @@ from greenroom.runtime.errors import MailboxFull as MailboxFull
 from greenroom.runtime.errors import NotHandled as NotHandled
 from greenroom.runtime.errors import Refused as Refused
 from greenroom.runtime.errors import RequestError as RequestError
+from greenroom.runtime.errors import TooManyRestarts as TooManyRestarts
 from greenroom.runtime.events import ActorEnded as ActorEnded
 from greenroom.runtime.events import ActorInterrupted as ActorInterrupted
+from greenroom.runtime.events import ActorRestarting as ActorRestarting
 from greenroom.runtime.events import ActorSpawned as ActorSpawned
 from greenroom.runtime.events import CleanupOverran as CleanupOverran
 from greenroom.runtime.events import DeadLetter as DeadLetter
 from greenroom.runtime.events import Event as Event
 from greenroom.runtime.events import FrameEmitted as FrameEmitted
+from greenroom.runtime.events import FrameQuarantined as FrameQuarantined
 from greenroom.runtime.events import FrameSent as FrameSent
 from greenroom.runtime.events import HandlerEnded as HandlerEnded
+from greenroom.runtime.events import HandlerSlow as HandlerSlow
 from greenroom.runtime.events import HandlerStarted as HandlerStarted
 from greenroom.runtime.events import Observer as Observer
 from greenroom.runtime.events import SenderWaited as SenderWaited
@@ -39,42 +48,58 @@ from greenroom.runtime.frames import StreamRequest as StreamRequest
 from greenroom.runtime.frames import frame as frame
 from greenroom.runtime.groups import bare as bare
 from greenroom.runtime.mailbox import FullPolicy as FullPolicy
-from greenroom.runtime.mailbox import MailboxStatistics as MailboxStatistics
 from greenroom.runtime.ref import Ref as Ref
+from greenroom.runtime.restart import Backoff as Backoff
+from greenroom.runtime.restart import ChildKind as ChildKind
+from greenroom.runtime.restart import Strategy as Strategy
+from greenroom.runtime.restart import Supervision as Supervision
 from greenroom.runtime.routes import handles as handles
 from greenroom.runtime.stream import Emit as Emit
 from greenroom.runtime.stream import ReplyStream as ReplyStream
+from greenroom.runtime.supervisor import ChildSpec as ChildSpec
+from greenroom.runtime.supervisor import SpawnChild as SpawnChild
+from greenroom.runtime.supervisor import Supervisor as Supervisor
+from greenroom.runtime.supervisor import TerminateChild as TerminateChild
 from greenroom.runtime.system import Runtime as Runtime
 from greenroom.runtime.system import open_runtime as open_runtime
 
 __all__ = [
+    "Accounts",
     "Actor",
     "ActorCrashed",
     "ActorEnded",
     "ActorInterrupted",
     "ActorRestarted",
+    "ActorRestarting",
     "ActorSpawned",
+    "ActorStatistics",
     "ActorStopped",
+    "Backoff",
+    "ChildKind",
+    "ChildSpec",
     "CleanupOverran",
     "ControlFrame",
     "DeadLetter",
+    "DeadlockError",
     "Down",
     "Dropped",
     "Emit",
     "Event",
     "Frame",
     "FrameEmitted",
+    "FrameQuarantined",
     "FrameSent",
     "FullPolicy",
     "HandlerEnded",
+    "HandlerSlow",
     "HandlerStarted",
     "Helpers",
     "IllegalMove",
     "Interrupted",
     "MailboxFull",
-    "MailboxStatistics",
     "NotHandled",
     "Observer",
+    "Quarantined",
     "Ref",
     "Refused",
     "ReplyStream",
@@ -82,8 +107,15 @@ __all__ = [
     "RequestError",
     "Runtime",
     "SenderWaited",
+    "SpawnChild",
     "Spawner",
+    "Strategy",
     "StreamRequest",
+    "Supervision",
+    "Supervisor",
+    "TerminateChild",
+    "Timer",
+    "TooManyRestarts",
     "bare",
     "frame",
     "handles",

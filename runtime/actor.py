@@ -1,13 +1,21 @@
 """What users write: `Actor` classes, whose `handles` methods handle frames."""
 
+import math
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import trio
+
+from greenroom.runtime.cell import Down
+from greenroom.runtime.errors import NotHandled
+from greenroom.runtime.frames import Frame
 from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy
 from greenroom.runtime.ref import Ref
+from greenroom.runtime.restart import ChildKind, Supervision
 from greenroom.runtime.routes import Routes
 
-__all__ = ["Actor", "Helpers", "Home", "Spawner", "settle_in"]
+__all__ = ["Actor", "Helpers", "Home", "Spawner", "Timer", "settle_in"]
 
 T = TypeVar("T")
 
@@ -31,7 +39,12 @@ class Helpers(Protocol):
 class Spawner(Protocol):
     """What an actor sees of its runtime: where to spawn actors, and find them by name."""
 
+    @property
+    def rng(self) -> random.Random: ...
+
     def find(self, name: str) -> Ref: ...
+
+    async def wait_for(self, name: str) -> Ref: ...
 
     async def spawn(
         self,
@@ -40,7 +53,22 @@ class Spawner(Protocol):
         name: str | None = None,
         capacity: int = DEFAULT_CAPACITY,
         full: FullPolicy = "wait",
+        restart: ChildKind | None = None,
+        redeliver: int = 0,
     ) -> Ref: ...
+
+
+class Timer:
+    """Something that an actor has set going in the background; see `cancel`."""
+
+    __slots__ = ("scope",)
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+
+    def cancel(self) -> None:
+        """Stop it; a no-op once it is over. Checkpoint: never."""
+        self.scope.cancel(reason="the timer was cancelled")
 
 
 class Home(Protocol):
@@ -58,14 +86,13 @@ class Home(Protocol):
     @property
     def deadline(self) -> float: ...
 
-    async def spawn(
-        self,
-        factory: Callable[..., "Actor"],
-        *args: Any,
-        name: str | None = None,
-        capacity: int = DEFAULT_CAPACITY,
-        full: FullPolicy = "wait",
-    ) -> Ref: ...
+    def send_later(self, frame: Frame, to: Ref, after: float, every: float) -> Timer: ...
+
+    def watch(self, ref: Ref) -> Timer: ...
+
+    async def spawn(self, factory: Callable[..., "Actor"], *args: Any, **options: Any) -> Ref: ...
+
+    async def terminate(self, ref: Ref) -> None: ...
 
 
 def settle_in(actor: "Actor", home: Home) -> None:
@@ -88,11 +115,30 @@ class Actor:
     concurrency: ClassVar[int] = 1
     """How many handlers may run at once."""
 
+    deadlines: ClassVar[bool] = False
+    """Whether handlers may read `deadline`: to know it costs each asker some microseconds."""
+
+    supervision: Supervision = Supervision()
+    """What to do when a child that was spawned with ``restart`` ends; read at the first spawn."""
+
     __routes__: ClassVar[Routes] = Routes({})
     __greenroom_home__: Home | None = None
 
-    def __init_subclass__(cls, *, concurrency: int | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls,
+        *,
+        concurrency: int | None = None,
+        deadlines: bool | None = None,
+        supervision: Supervision | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init_subclass__(**kwargs)
+        if deadlines is not None:
+            cls.deadlines = deadlines
+        if supervision is not None:
+            if not isinstance(supervision, Supervision):
+                raise TypeError(f"supervision must be a Supervision, not {supervision!r}")
+            cls.supervision = supervision
         if concurrency is not None:
             if not (isinstance(concurrency, int) and concurrency >= 1):
                 raise TypeError(f"concurrency must be an int >= 1, not {concurrency!r}")
@@ -128,6 +174,9 @@ class Actor:
         The asker's deadline for the request being handled (Trio clock, seconds); ``inf`` for none.
 
         Information only: a caller that gives up cancels the handler (R8).
+
+        Raises:
+            RuntimeError: the class does not ask for it: ``class X(Actor, deadlines=True)``.
         """
         return self._at_home("deadline").deadline
 
@@ -138,6 +187,8 @@ class Actor:
         name: str | None = None,
         capacity: int = DEFAULT_CAPACITY,
         full: FullPolicy = "wait",
+        restart: ChildKind | None = None,
+        redeliver: int = 0,
     ) -> Ref:
         """
         Spawn a child of this incarnation, stopped with it; otherwise as ``runtime.spawn``.
@@ -145,7 +196,84 @@ class Actor:
         Checkpoint: always.
         """
         home = self._at_home("spawn")
-        return await home.spawn(factory, *args, name=name, capacity=capacity, full=full)
+        return await home.spawn(
+            factory,
+            *args,
+            name=name,
+            capacity=capacity,
+            full=full,
+            restart=restart,
+            redeliver=redeliver,
+        )
+
+    async def terminate(self, ref: Ref) -> None:
+        """
+        Stop a child for good, also a permanent one, and wait until it is over.
+
+        Raises:
+            ValueError: *ref* is no child of this actor.
+
+        Cancellation: the child stops all the same.
+
+        Checkpoint: always.
+
+        Source: OTP ``supervisor:terminate_child/2``.
+        """
+        await self._at_home("terminate").terminate(ref)
+
+    def watch(self, ref: Ref) -> Timer:
+        """
+        Have this actor told a `Down` when *ref* is over for good; a restart is not that.
+
+        It is told at once if *ref* is over already. Needs a handler for `Down`. What is returned
+        can be cancelled; a `Down` that is in the mailbox by then stays there.
+
+        Checkpoint: never.
+
+        Source: Erlang ``monitor/2``, Akka ``context.watch``.
+        """
+        if self.__routes__.find(Down) is None:
+            raise NotHandled(
+                f"{type(self).__name__} has no handler for Down; write one with @handles"
+            )
+        return self._at_home("watch").watch(ref)
+
+    def send_after(self, seconds: float, frame: Frame, *, to: Ref | None = None) -> Timer:
+        """
+        Tell *frame* to this actor, or to *to*, in so many seconds; forgotten when the actor ends.
+
+        While the mailbox is full, it waits for room. If it can't be told, it is a dead letter.
+
+        Checkpoint: never.
+
+        Source: Erlang ``send_after/3``.
+        """
+        return self._send_later("send_after", seconds, math.inf, frame, to)
+
+    def send_every(self, seconds: float, frame: Frame, *, to: Ref | None = None) -> Timer:
+        """
+        Tell *frame* to this actor, or to *to*, every so many seconds, first in as many.
+
+        A mailbox that is full delays it; what was missed meanwhile is left out. Otherwise as
+        `send_after`.
+
+        Checkpoint: never.
+
+        Source: Erlang ``timer:send_interval/3``.
+        """
+        if not seconds > 0:
+            raise ValueError(f"send_every needs seconds > 0, not {seconds!r}")
+        return self._send_later("send_every", seconds, seconds, frame, to)
+
+    def _send_later(
+        self, what: str, after: float, every: float, frame: Frame, to: Ref | None
+    ) -> Timer:
+        home = self._at_home(what)
+        if not after >= 0:
+            raise ValueError(f"{what} needs seconds >= 0, not {after!r}")
+        to = to or home.ref
+        to.check_tell(frame)
+        return home.send_later(frame, to, after, every)
 
     async def on_start(self) -> None:
         """Get ready; ``spawn`` returns when this has, and raises what it raises."""

@@ -1,20 +1,28 @@
 """
 What of an actor outlives its incarnations: its name, its mailbox, its life cycle and its end.
 
-Everything here is a plain call. `Cell` decides and marks; the tasks in `loop` look at the marks.
+Everything here is a plain call, but for the waits of senders. `Cell` decides and marks; the tasks in
+`loop` look at the marks.
+
+Two of these marks keep the common case fast. `Cell.quick` holds the frames that may be put into the
+mailbox without a further look, and is empty as soon as there is anything to look at: observers, a
+closed intake, slots still to be started, an interrupt under way. `Cell.attention` tells the slots
+that there may be a reason not to start the next frame.
 """
 
-import contextvars
-from collections.abc import Callable
-from typing import Literal, TypeAlias
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, Literal, TypeAlias
 
 import attrs
 import trio
 
+from greenroom.runtime.accounts import Accounts, Tally
 from greenroom.runtime.alarms import Alarm
-from greenroom.runtime.envelope import Envelope, Exchange, Slot
+from greenroom.runtime.envelope import Envelope, Exchange, Exile, Slot, frame_in
 from greenroom.runtime.errors import (
     ActorStopped,
+    DeadlockError,
     Dropped,
     Interrupted,
     MailboxFull,
@@ -24,28 +32,95 @@ from greenroom.runtime.errors import (
 from greenroom.runtime.events import (
     ActorEnded,
     ActorInterrupted,
-    DeadLetter,
+    ActorRestarting,
+    FrameQuarantined,
     FrameSent,
     SenderWaited,
 )
-from greenroom.runtime.frames import Frame, StreamRequest
-from greenroom.runtime.lifecycle import ACTOR_MOVES, ActorState, RequestState, moved
-from greenroom.runtime.mailbox import Mailbox
-from greenroom.runtime.routes import Form, Route, Routes
+from greenroom.runtime.frames import ControlFrame, Frame, StreamRequest, frame
+from greenroom.runtime.lifecycle import ACTOR_MOVES, ActorState, moved
+from greenroom.runtime.mailbox import Mailbox, is_tombstone
+from greenroom.runtime.routes import Form, Routes
 from greenroom.runtime.stage import Stage
+from greenroom.runtime.waits import Wait, cycle_text, find_cycle
 
-__all__ = ["Cell", "Down", "DownReason"]
+__all__ = ["ActorStatistics", "Cell", "Down", "DownReason", "Quarantined", "check_wait"]
 
 DownReason: TypeAlias = Literal["stopped", "cancelled", "crashed"]
 
+_NOTHING: Final[Mapping[type, bool]] = {}
+_KEPT_IN_QUARANTINE: Final = 16
 
-@attrs.frozen
-class Down:
-    """How an actor ended."""
 
+@frame
+class Down(Frame):
+    """How an actor ended; also the frame that a watching actor is told (see ``Actor.watch``)."""
+
+    uninterruptible = True
+
+    actor: str
+    """The name of the actor that ended."""
     reason: DownReason
     error: BaseException | None = None
     """The crash, where *reason* is ``"crashed"``."""
+
+
+@attrs.frozen
+class Quarantined:
+    """A frame that crashed its handlers, and will not be delivered again."""
+
+    frame: Frame
+    attempts: int
+    """How many handlers it crashed."""
+    error: BaseException
+    """The last crash."""
+
+
+@attrs.frozen
+class ActorStatistics:
+    """An actor at one moment."""
+
+    state: str
+    """``"starting"``, ``"running"``, ``"stopping"``, ``"restarting"`` or ``"stopped"``."""
+    capacity: int
+    """Of each lane of the mailbox, in frames."""
+    queued: int
+    """In the data lane, tombstones of cancelled requests included."""
+    peak: int
+    """The most that was ever queued in the data lane."""
+    control: int
+    """In the control lane."""
+    waiting: int
+    """Senders blocked for room."""
+    dropped: int
+    """Dropped by the policy of a full mailbox."""
+    waits: int
+    """How often a sender had to wait for room."""
+    running: int
+    """Handlers at work."""
+    restarts: int
+    quarantined: tuple[Quarantined, ...]
+    """The last 16 frames that crashed their handlers for good."""
+    accounts: Accounts
+    """Where the frames went that were sent to it."""
+    handler_seconds: float
+    """In handlers so far, waits included; 0 unless ``open_runtime(measure=True)``."""
+
+
+def check_wait(waiter: Slot, wait: Wait) -> None:
+    """
+    Refuse a wait that could never end (R24).
+
+    Raises:
+        DeadlockError: *waiter*, by waiting for *wait*, would close a cycle.
+    """
+    if wait.blockers() is not None and (cycle := find_cycle(waiter, wait)) is not None:
+        text = cycle_text(cycle)
+        raise DeadlockError(
+            f"this wait would never end: {text}; break the cycle, for example by telling instead "
+            f"of asking",
+            tuple(step.actor for step, _ in cycle),
+        )
 
 
 class Cell:
@@ -55,52 +130,120 @@ class Cell:
     Attributes:
         name: Unique among the runtime's living actors.
         stage: What it shares with the others.
-        mailbox: Outlives incarnations.
-        routes: Its handlers; set before it is started.
+        thread: The runtime's, by its ident.
+        mailbox: Outlives incarnations; a new one only for an actor restarted after it stopped.
+        routes: Its handlers.
+        concurrency: How many slots it may have.
+        wants_deadlines: Its handlers look at the deadlines of their askers.
         state: Moves as `lifecycle` allows.
+        quick: The frames to let in without a further look, and whether each is a request.
+        attention: The slots are to look around before they start a frame; see `calm`.
+        number: Of the last envelope; counts on when one is made.
+        skip_before: Interruptible envelopes below it are skipped (R2).
+        tally: How frames ended; the runtime's own once the actor is over.
         slots: Its handler tasks; kept by the loop.
+        children: The actors that it spawned, and that live; kept by `supervisor`.
+        has_helpers: The actor may have tasks of its own beside its handlers.
         held: How many reasons there are to start no further frame: cleanups that overran (R10).
         interrupt_pending: ``on_interrupt`` is to run before the next frame.
-        ending: Makes the error of each request that the cell's end takes; None while it lives.
-        need_slot: Called when a frame finds no slot waiting for it; set by actors that may have more.
+        ending: Makes the error of each request that the end takes; None while it lives.
+        need_slot: Called when a frame finds no slot waiting for it; set while there may be more.
+        redeliver: How often a frame is delivered again after a crash.
+        again: Frames to deliver again, before all others; at most one for each slot.
+        restarts: How often it was restarted.
+        handler_seconds: Spent in handlers, where measured.
+        abandon: Called by a stop while the actor is between incarnations; set by `supervisor`.
     """
 
     __slots__ = (
+        "_attempts",
         "_dead",
         "_down",
         "_drain",
+        "_exiles",
+        "_final",
         "_interrupt_reason",
         "_late",
         "_lot",
+        "_quarantined",
+        "_waits",
+        "abandon",
+        "again",
+        "attention",
+        "children",
+        "concurrency",
         "ending",
+        "handler_seconds",
+        "has_helpers",
         "held",
         "interrupt_pending",
         "mailbox",
         "name",
         "need_slot",
+        "number",
+        "quick",
+        "redeliver",
+        "restarts",
         "routes",
+        "send_nowait",
+        "skip_before",
         "slots",
         "stage",
         "state",
+        "tally",
+        "thread",
+        "wants_deadlines",
     )
 
-    def __init__(self, name: str, stage: Stage, mailbox: Mailbox, routes: Routes) -> None:
+    def __init__(
+        self,
+        name: str,
+        stage: Stage,
+        mailbox: Mailbox,
+        routes: Routes,
+        *,
+        concurrency: int = 1,
+        wants_deadlines: bool = False,
+        redeliver: int = 0,
+    ) -> None:
         self.name = name
         self.stage = stage
+        self.thread = stage.thread
         self.mailbox = mailbox
+        self.send_nowait = mailbox.send_nowait
         self.routes = routes
+        self.concurrency = concurrency
+        self.wants_deadlines = wants_deadlines
         self.state = ActorState.STARTING
+        self.attention = False
+        self.number = 0
+        self.skip_before = 0
+        self.tally = Tally()
         self.slots: list[Slot] = []
+        self.children: dict[Cell, None] | None = None
+        self.has_helpers = False
         self.held = 0
         self.interrupt_pending = False
         self.ending: Callable[[], RequestError] | None = None
         self.need_slot: Callable[[], None] | None = None
-        self._lot = trio.lowlevel.ParkingLot()  # slots that may not go on yet
+        self.redeliver = redeliver
+        self.again: deque[Envelope] | None = None
+        self.restarts = 0
+        self.handler_seconds = 0.0
+        self.abandon: Callable[[], None] | None = None
+        self._lot: trio.lowlevel.ParkingLot | None = None  # slots that may not go on yet
         self._interrupt_reason = ""  # of the last interrupt
+        self._exiles = 0  # interrupts of its family that still have handlers cleaning up
+        self._attempts: dict[int, int] | None = None  # crashes so far, by number, of those in again
+        self._quarantined: deque[Quarantined] | None = None
+        self._waits = 0  # how often a sender waited for room
         self._down: Down | None = None
+        self._final: Accounts | None = None  # set with it
         self._drain: Alarm | None = None  # ends the draining; set by `stop`
         self._late: Alarm | None = None  # names what outlives `end_all`; set by it
         self._dead: trio.Event | None = None  # made when first waited for
+        self.quick = _NOTHING
+        self.look_again()
 
     def __repr__(self) -> str:
         return f"<Cell {self.name!r} {self.state.value}>"
@@ -109,12 +252,25 @@ class Cell:
 
     @property
     def is_open(self) -> bool:
-        """Whether frames are let in; while starting, only the actor itself can send any."""
-        return self.state is ActorState.RUNNING or self.state is ActorState.STARTING
+        """Whether frames are let in; while first starting, only the actor itself can send any."""
+        return self.state is not ActorState.STOPPED and self.state is not ActorState.STOPPING
 
-    def route(self, frame: Frame, form: Form) -> Route:
+    def look_again(self) -> None:
+        """Set `quick` anew; called whenever something changed that frames are let in by."""
+        stage = self.stage
+        is_quick = (
+            self.is_open and self.need_slot is None and not self._exiles and not stage.observers
+        )
+        self.quick = self.routes.quick if is_quick else _NOTHING
+
+    def next_number(self) -> int:
+        """Number an envelope; called when it is sent, before any wait for room."""
+        self.number += 1
+        return self.number
+
+    def check_handled(self, frame: Frame, form: Form) -> None:
         """
-        Return the handler of *frame*, to be called as *form*.
+        Check that there is a handler of *frame*, to be called as *form*.
 
         Raises:
             NotHandled: there is none; nothing was sent.
@@ -125,35 +281,190 @@ class Cell:
                 f"<Ref {self.name!r}> has no handler for {type(frame).__name__}; "
                 f"it handles {self.routes.names()}"
             )
-        return route
 
-    def admit(self, frame: Frame) -> bool:
+    def check_told(self, frame: Frame) -> Form:
         """
-        Check that *frame* may be told to this actor now.
-
-        Returns:
-            Whether it goes to the control lane.
+        Check that *frame* may be told to this actor, and return in which form.
 
         Raises:
             NotHandled: there is no handler for it.
             TypeError: it is no frame, or one that must be streamed.
+        """
+        route = self.routes.find(type(frame))
+        if route is not None and route.form is not Form.STREAMING:
+            return route.form
+        if not isinstance(frame, Frame):
+            raise TypeError(f"only frames can be sent, not {frame!r}; see @frame")
+        if issubclass(type(frame), StreamRequest):
+            raise TypeError(
+                f"{type(frame).__name__} is answered by a stream; "
+                f"write 'async with ref.stream(...)'"
+            )
+        self.check_handled(frame, Form.RETURNING)
+        return Form.RETURNING
+
+    def check_open(self, frame: Frame) -> None:
+        """
+        Check that *frame* can be sent from here and now.
+
+        Raises:
             ActorStopped: the actor takes no more frames.
             RuntimeError: this is another thread or another ``trio.run``.
         """
         self.stage.check_thread()
-        route = self.routes.find(type(frame))
-        if route is None or route.form is Form.STREAMING:
-            if not isinstance(frame, Frame):
-                raise TypeError(f"only frames can be sent, not {frame!r}; see @frame")
-            if issubclass(type(frame), StreamRequest):
-                raise TypeError(
-                    f"{type(frame).__name__} is answered by a stream; "
-                    f"write 'async with ref.stream(...)'"
-                )
-            self.route(frame, Form.RETURNING)
         if not self.is_open:
             raise self.stopped_error(frame)
-        return route is not None and route.form is Form.CONTROL
+
+    def tell(self, frame: Frame) -> Envelope | None:
+        """
+        Put *frame*, told, into its lane.
+
+        Returns:
+            None; or, if the data lane is full and its policy is to wait, the envelope to `put`.
+
+        Raises:
+            NotHandled: there is no handler for it.
+            TypeError: it is no frame, or one that must be streamed.
+            MailboxFull: by the policy.
+            ActorStopped, RuntimeError: as `check_open`.
+        """
+        form = self.check_told(frame)
+        self.check_open(frame)
+        envelope = (self.next_number(), frame)
+        if form is Form.CONTROL:
+            try:
+                self.mailbox.put_control_nowait(envelope)
+            except MailboxFull:
+                return envelope
+            self._was_put(envelope)
+        elif self._exiles and not frame.uninterruptible and self._is_stale():
+            self.tally.stale += 1
+            self.dead_letter(envelope, "of a turn that was interrupted")
+        elif not self.put_nowait(envelope):
+            return envelope
+        return None
+
+    def _is_stale(self) -> bool:
+        """Tell whether the sender is a handler that an interrupt of this actor took too (R21)."""
+        sender = self.stage.occupant(trio.lowlevel.current_task())
+        return isinstance(sender, Slot) and sender.exile is not None and self in sender.exile.family
+
+    def put_nowait(self, envelope: Envelope) -> bool:
+        """
+        Put *envelope* in the data lane.
+
+        Returns:
+            False if it is full and its policy is to wait.
+
+        Raises:
+            MailboxFull: by the policy.
+        """
+        try:
+            self.send_nowait(envelope)
+        except trio.WouldBlock:
+            if self.mailbox.full == "wait":
+                return False
+            self.overflow(envelope)
+        else:
+            self._was_put(envelope)
+        return True
+
+    def overflow(self, envelope: Envelope) -> None:
+        """
+        Apply the policy of a full data lane to *envelope*, for a sender that can't wait.
+
+        Raises:
+            MailboxFull: nothing was sent.
+        """
+        try:
+            dropped = self.mailbox.put_nowait(envelope)
+        except MailboxFull:
+            self.tally.unsent += 1
+            raise
+        if dropped is not None:
+            self._dropped(dropped)
+        if dropped is not envelope:
+            self._was_put(envelope)
+
+    def unsent(self, envelope: Envelope) -> MailboxFull:
+        """Return the error for *envelope*, whose sender does not want to wait for room."""
+        self.tally.unsent += 1
+        return self.mailbox.full_error(envelope)
+
+    def _was_put(self, envelope: Envelope) -> None:
+        if self.need_slot is not None and self.mailbox.has_backlog:
+            self.need_slot()
+        if self.stage.observers:
+            self.stage.observers.notify(
+                FrameSent(
+                    trio.current_time(),
+                    self.name,
+                    envelope[0],
+                    frame_in(envelope),
+                    self.stage.sender(),
+                )
+            )
+
+    async def put(self, envelope: Envelope) -> None:
+        """
+        Wait for room, and put *envelope*; what `tell` and `put_nowait` left to do.
+
+        Raises:
+            ActorStopped: the actor stopped meanwhile.
+            DeadlockError: there would never be room (R24).
+
+        Cancellation: nothing was sent (I1).
+
+        Checkpoint: always.
+        """
+        control = isinstance(frame := frame_in(envelope), ControlFrame)
+        self.tally.unsent += 1  # until it is
+        slot = self.stage.slots.get(trio.lowlevel.current_task())
+        if not isinstance(slot, Slot) or control:
+            slot = None
+        began = trio.current_time()
+        waiting = slot.waiting if slot is not None else None
+        if slot is not None:
+            check_wait(slot, self)
+            slot.waiting = self
+        self._waits += 1
+        try:
+            if control:
+                await self.mailbox.put_control(envelope)
+            else:
+                if self.need_slot is not None:
+                    self.need_slot()
+                await self.mailbox.send(envelope)
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            raise self.stopped_error(frame) from None
+        finally:
+            if slot is not None:
+                slot.waiting = waiting
+        self.tally.unsent -= 1
+        self._was_put(envelope)
+        if self.stage.observers:
+            now = trio.current_time()
+            self.stage.observers.notify(SenderWaited(now, self.name, envelope[0], now - began))
+
+    def _dropped(self, envelope: Envelope) -> None:
+        if is_tombstone(envelope):
+            self.tally.cancelled += 1  # its asker has left
+            return
+        policy = self.mailbox.full
+        self.tally.dropped += 1
+        if isinstance(request := envelope[1], Exchange):
+            request.settle(
+                error=Dropped(
+                    f"the full mailbox of <Ref {self.name!r}> dropped "
+                    f"{type(request.frame).__name__} (policy {policy})",
+                    policy,
+                )
+            )
+        self.dead_letter(envelope, policy)
+
+    def dead_letter(self, envelope: Envelope, reason: str) -> None:
+        """Report that nobody will handle *envelope*, or that nobody read its outcome."""
+        self.stage.dead_letter(self.name, envelope[0], frame_in(envelope), reason)
 
     def stopped_error(self, frame: Frame) -> ActorStopped:
         """Return the error for *frame*, sent too late."""
@@ -165,126 +476,85 @@ class Cell:
         error.__cause__ = self._down.error if self._down else None
         return error
 
-    def put_nowait(self, envelope: Envelope) -> None:
-        """Put *envelope* in the data lane and report what was dropped; raises as the mailbox."""
-        dropped = self.mailbox.put_nowait(envelope)
-        if dropped is not None:
-            self._dropped(dropped)
-        if dropped is not envelope:
-            self.was_put(envelope)
+    # -- waits for this actor (R24)
 
-    def was_put(self, envelope: Envelope) -> None:
-        """Note that *envelope* is in the mailbox."""
-        if self.need_slot is not None and self.mailbox.has_backlog:
-            self.need_slot()
-        if self.stage.observers:
-            self.stage.observers.notify(
-                FrameSent(
-                    trio.current_time(),
-                    self.name,
-                    envelope.number,
-                    envelope.frame,
-                    self.stage.sender(),
-                )
-            )
+    def blockers(self) -> Sequence[Slot] | None:
+        """Return the slots of which one must go on before a frame is taken; None: none must."""
+        if self.ending is not None or self.held or self.state is ActorState.RESTARTING:
+            return None
+        busy = [s for s in self.slots if s.running is not None or s.waiting is not None]
+        slots = 1 if self.state is ActorState.STARTING else self.concurrency
+        return busy if len(busy) >= slots else None
 
-    async def put(self, envelope: Envelope, *, control: bool = False) -> None:
-        """
-        Wait for room, and put *envelope*.
-
-        Raises:
-            ActorStopped: the actor stopped meanwhile.
-        """
-        began = trio.current_time()
-        try:
-            if control:
-                await self.mailbox.put_control(envelope)
-            else:
-                if self.need_slot is not None:
-                    self.need_slot()
-                await self.mailbox.put(envelope)
-        except (trio.ClosedResourceError, trio.BrokenResourceError):
-            raise self.stopped_error(envelope.frame) from None
-        self.was_put(envelope)
-        if self.stage.observers:
-            now = trio.current_time()
-            self.stage.observers.notify(SenderWaited(now, self.name, envelope.number, now - began))
-
-    async def send(self, exchange: Exchange) -> None:
-        """
-        Send a request whose asker will wait, with its context and its deadline.
-
-        Raises:
-            ActorStopped: the actor takes no more frames.
-            MailboxFull: by the mailbox's policy.
-
-        Cancellation: nothing was sent (I1).
-
-        Checkpoint: cancelled always; otherwise only while the mailbox is full.
-        """
-        self.stage.check_thread()
-        self.stage.check_run()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if not self.is_open:
-            raise self.stopped_error(exchange.frame)
-        exchange.context = contextvars.copy_context()
-        exchange.deadline = trio.current_effective_deadline()
-        try:
-            self.put_nowait(exchange)
-        except MailboxFull:
-            if self.mailbox.full != "wait":
-                raise
-            await self.put(exchange)
-
-    def _dropped(self, envelope: Envelope) -> None:
-        policy = self.mailbox.full
-        if isinstance(envelope, Exchange):
-            if envelope.state is not RequestState.QUEUED:
-                return  # a tombstone: its asker has left
-            envelope.settle(
-                error=Dropped(
-                    f"the full mailbox of <Ref {self.name!r}> dropped "
-                    f"{type(envelope.frame).__name__} (policy {policy})",
-                    policy,
-                )
-            )
-        self.dead_letter(envelope, policy)
-
-    def dead_letter(self, envelope: Envelope, reason: str) -> None:
-        """Report that nobody will handle *envelope*, or that nobody read its outcome."""
-        if self.stage.observers:
-            self.stage.observers.notify(
-                DeadLetter(trio.current_time(), self.name, envelope.number, envelope.frame, reason)
-            )
+    def describe(self) -> str:
+        """Return what a sender waits for, for messages."""
+        return f"waits for room in {self.name!r}"
 
     # -- interruption
 
+    def family(self) -> Iterator["Cell"]:
+        """Return an iterator over the actor and all that it owns: its children, and theirs."""
+        yield self
+        for child in self.children or ():
+            yield from child.family()
+
     def interrupt(self, reason: str) -> None:
-        """Cancel what runs and mark what is queued *now* as skipped (R2, R20)."""
-        if self.state not in (ActorState.RUNNING, ActorState.STOPPING):
+        """
+        Cancel what runs and mark what is queued *now* as skipped (R2, R20).
+
+        So with all actors that it owns, in this one step (R21).
+        """
+        if self.state is ActorState.STOPPED:
             return
-        self.mailbox.skip_before = self.mailbox.number + 1
-        self.interrupt_pending = True
+        family = tuple(self.family())
+        exile = Exile(family)
+        for cell in family:
+            cell._interrupt(reason, exile)
+        if exile:
+            for cell in family:
+                cell.exclude()
+
+    def _interrupt(self, reason: str, exile: Exile) -> None:
+        self.skip_before = self.number + 1
+        self.attention = True
         self._interrupt_reason = reason
+        if self.state not in (ActorState.RUNNING, ActorState.STOPPING):
+            return  # no handler, and nothing for on_interrupt to react to
+        self.interrupt_pending = True
         running = 0
         for slot in self.slots:
             envelope = slot.running
-            if envelope is not None and not envelope.frame.uninterruptible:
+            if envelope is not None and not frame_in(envelope).uninterruptible:
                 running += 1
+                exile.add(slot)
                 slot.cancel(reason, self.interrupted_error(envelope))
-                if isinstance(envelope, Exchange):
-                    envelope.discard_unread()
+                if (request := slot.request) is not None:
+                    request.discard_unread()
         if self.stage.observers:
             self.stage.observers.notify(
                 ActorInterrupted(trio.current_time(), self.name, reason, running)
             )
+
+    def exclude(self) -> None:
+        """Look, from now on, whether a frame is from a handler that an interrupt took (R21)."""
+        self._exiles += 1
+        self.look_again()
+
+    def readmit(self) -> None:
+        """Note that one interrupt of the family is over, with all handlers that it took."""
+        self._exiles -= 1
+        self.look_again()
+
+    def skips(self, envelope: Envelope) -> bool:
+        """Tell whether an interrupt came after *envelope* was sent, and takes it (R2)."""
+        return envelope[0] < self.skip_before and not frame_in(envelope).uninterruptible
 
     def interrupted_error(self, envelope: Envelope) -> Interrupted:
         """Return the error for *envelope*, which the last interrupt took."""
         reason = self._interrupt_reason
         return Interrupted(
             f"<Ref {self.name!r}> was interrupted ({reason}) before it was done with "
-            f"{type(envelope.frame).__name__}",
+            f"{type(frame_in(envelope)).__name__}",
             reason,
         )
 
@@ -293,6 +563,7 @@ class Cell:
     def hold(self) -> None:
         """Start no further frame until `release`: a cleanup overran (R10)."""
         self.held += 1
+        self.attention = True
 
     def release(self) -> None:
         """Take back one `hold`."""
@@ -301,10 +572,13 @@ class Cell:
 
     def go_on(self) -> None:
         """Let held slots look again."""
-        self._lot.unpark_all()
+        if self._lot is not None:
+            self._lot.unpark_all()
 
     async def wait_go_on(self) -> None:
         """Park until something changed for the better; cancellable, and always a checkpoint."""
+        if self._lot is None:
+            self._lot = trio.lowlevel.ParkingLot()
         await self._lot.park()
 
     @property
@@ -312,7 +586,49 @@ class Cell:
         """Whether an interrupted handler is still cleaning up."""
         return any(isinstance(slot.ending, Interrupted) for slot in self.slots)
 
+    # -- crashes
+
+    def attempts(self, envelope: Envelope) -> int:
+        """Return how many handlers *envelope* has crashed so far."""
+        return self._attempts.get(envelope[0], 0) if self._attempts else 0
+
+    def deliver_again(self, envelope: Envelope) -> None:
+        """Keep *envelope*, which crashed its handler, for the next incarnation (R19)."""
+        if self.again is None:
+            self.again = deque()
+        if self._attempts is None:
+            self._attempts = {}
+        self._attempts[envelope[0]] = self.attempts(envelope) + 1
+        if isinstance(request := envelope[1], Exchange):
+            request.requeue()
+        self.again.append(envelope)
+
+    def forget_attempts(self, envelope: Envelope) -> None:
+        """Note that *envelope* is over, however."""
+        if self._attempts:
+            self._attempts.pop(envelope[0], None)
+
+    def quarantine(self, envelope: Envelope, error: BaseException) -> None:
+        """Set *envelope* aside, whose handler crashed with *error* and who gets no other."""
+        self.tally.crashed += 1
+        kept = Quarantined(frame_in(envelope), self.attempts(envelope) + 1, error)
+        self.forget_attempts(envelope)
+        if self._quarantined is None:
+            self._quarantined = deque(maxlen=_KEPT_IN_QUARANTINE)
+        self._quarantined.append(kept)
+        if self.stage.observers:
+            self.stage.observers.notify(
+                FrameQuarantined(
+                    trio.current_time(), self.name, envelope[0], kept.frame, kept.attempts, error
+                )
+            )
+
     # -- the end
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether somebody called `stop`, also while the actor was starting."""
+        return self._drain is not None
 
     def stop(self) -> None:
         """
@@ -320,12 +636,17 @@ class Cell:
 
         An actor that is starting may end its start first, within the same grace.
         """
+        if self.state is ActorState.RESTARTING:
+            if self.abandon is not None:
+                self.abandon()
+            return
         if self.is_open and self._drain is None:
             self._drain = self.stage.alarms.set(
                 trio.current_time() + self.stage.drain_grace, lambda: self.end_all("stopped")
             )
         if self.state is ActorState.RUNNING:
             self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPING)
+            self.look_again()
             self.mailbox.close_intake()
 
     def start(self) -> None:
@@ -340,6 +661,7 @@ class Cell:
             self.ending = error or (
                 lambda: ActorStopped(f"<Ref {self.name!r}> {reason} before it was done", reason)
             )
+            self.attention = True
             for slot in self.slots:
                 slot.cancel(f"{self.name!r} {reason}", self.ending())
             self._late = self.stage.alarms.set(
@@ -351,16 +673,55 @@ class Cell:
         """Name the handlers that are still there a grace after `end_all` (R10)."""
         for slot in self.slots:
             if slot.running is not None and slot.asking is None:
-                self.stage.report_overrun(self.name, slot.running.number, self.name, slot.task)
+                self.stage.report_overrun(self.name, slot.running[0], self.name, slot.task)
+
+    def _forget_alarms(self) -> None:
+        for alarm in (self._drain, self._late):
+            if alarm is not None:
+                alarm.cancel()
+        self._drain = self._late = None
+
+    def rest(self, error: BaseException | None, delay: float) -> None:
+        """
+        Note the end of an incarnation that is to be followed by another; the mailbox stays (R19).
+
+        Args:
+            error: The crash, if it ended by one.
+            delay: Until the restart (seconds).
+        """
+        self._forget_alarms()
+        if self.state is ActorState.STOPPING:  # it stopped by itself: what is left was handled
+            self.mailbox.close(self._left_over)
+            self.mailbox = self.mailbox.renewed()
+            self.send_nowait = self.mailbox.send_nowait
+        self.state = moved(ACTOR_MOVES, self.state, ActorState.RESTARTING)
+        self.ending = None
+        self.interrupt_pending = False
+        self.has_helpers = False
+        self.look_again()
+        if self.stage.observers:
+            self.stage.observers.notify(
+                ActorRestarting(trio.current_time(), self.name, error, delay)
+            )
+
+    def restart(self) -> None:
+        """Note the beginning of a further incarnation."""
+        self.state = moved(ACTOR_MOVES, self.state, ActorState.STARTING)
+        self.restarts += 1
 
     def close(self, down: Down) -> None:
         """Note the end: settle what is left in the mailbox, and tell those who wait for it."""
         self._down = down
         self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPED)
-        for alarm in (self._drain, self._late):
-            if alarm is not None:
-                alarm.cancel()
+        self.look_again()
+        self._forget_alarms()
+        while self.again:
+            self._left_over(self.again.popleft())
         self.mailbox.close(self._left_over)
+        self._final = self.tally.accounts(self.number)
+        self.stage.numbered += self.number
+        self.stage.tally.add(self.tally)
+        self.tally = self.stage.tally  # for senders who are only now told
         if self._dead is not None:
             self._dead.set()
         if self.stage.observers:
@@ -369,10 +730,12 @@ class Cell:
             )
 
     def _left_over(self, envelope: Envelope) -> None:
-        if isinstance(envelope, Exchange):
-            if envelope.state is not RequestState.QUEUED:
-                return
-            envelope.settle(error=self.stopped_error(envelope.frame))
+        if is_tombstone(envelope):
+            self.tally.cancelled += 1
+            return
+        self.tally.undelivered += 1
+        if isinstance(request := envelope[1], Exchange):
+            request.settle(error=self.stopped_error(request.frame))
         self.dead_letter(envelope, "the actor stopped")
 
     async def wait_stopped(self) -> Down:
@@ -387,3 +750,25 @@ class Cell:
             await trio.lowlevel.checkpoint()
         assert self._down is not None
         return self._down
+
+    # -- figures
+
+    def statistics(self) -> ActorStatistics:
+        """Return the figures of this moment."""
+        data, control = self.mailbox.data, self.mailbox.control
+        accounts = self._final or self.tally.accounts(self.number)
+        return ActorStatistics(
+            state=self.state.value,
+            capacity=self.mailbox.capacity,
+            queued=data.current_buffer_used,
+            peak=data.peak_buffer_used,
+            control=control.current_buffer_used if control else 0,
+            waiting=data.tasks_waiting_send + (control.tasks_waiting_send if control else 0),
+            dropped=accounts.dropped,
+            waits=self._waits,
+            running=sum(slot.running is not None for slot in self.slots),
+            restarts=self.restarts,
+            quarantined=tuple(self._quarantined or ()),
+            accounts=accounts,
+            handler_seconds=self.handler_seconds,
+        )

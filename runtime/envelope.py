@@ -1,12 +1,13 @@
 """
-Envelopes: what travels in a mailbox.
+What travels in a mailbox, and who works on it.
 
-A bare `Envelope` carries a ``tell``. An `Exchange` is one request from its sending to its outcome:
-the reply slot, the cancel link, the asker's context and its deadline in one object, so that every
-party settles the same thing (R7-R13). A `Slot` is one of an actor's handler tasks.
+An `Envelope` is a number and what was sent: a bare frame, told, or an `Exchange`, which is one
+request from its sending to its outcome: the reply slot, the cancel link, the wait edge, the asker's
+context and its deadline in one object, so that every party settles the same thing (R7-R13, R24). A
+`Slot` is one of an actor's handler tasks.
 
-The cancel link, in full. An asker parks in `Exchange.wait`. When its scope is cancelled, Trio calls
-the abort function, which is sync and may start nothing:
+The cancel link, in full. An asker parks on `Exchange.abort`. When its scope is cancelled, Trio calls
+that function, which is sync and may start nothing:
 
 - QUEUED: the exchange becomes a tombstone, and the asker is let go at once;
 - RUNNING: the handler's scope is cancelled, an alarm is set to the cleanup bound, and the asker
@@ -16,8 +17,8 @@ the abort function, which is sync and may start nothing:
 
 import contextvars
 import math
-from collections.abc import Callable
-from typing import NoReturn, Protocol
+from collections.abc import Callable, Sequence
+from typing import NoReturn, Protocol, TypeAlias, Union
 
 import trio
 
@@ -26,8 +27,21 @@ from greenroom.runtime.errors import ActorStopped, RequestError
 from greenroom.runtime.frames import Frame
 from greenroom.runtime.lifecycle import REQUEST_MOVES, RequestState, moved
 from greenroom.runtime.stage import Stage
+from greenroom.runtime.waits import Wait
 
-__all__ = ["Addressee", "Envelope", "Exchange", "Slot"]
+__all__ = ["Addressee", "Envelope", "Exchange", "Slot", "frame_in"]
+
+# numbered when it was sent; a plain tuple, as one is made for each frame
+Envelope: TypeAlias = tuple[int, Union[Frame, "Exchange"]]
+
+_QUEUED, _RUNNING = RequestState.QUEUED, RequestState.RUNNING
+_CLOSING, _SETTLED = RequestState.CLOSING, RequestState.SETTLED
+
+
+def frame_in(envelope: Envelope) -> Frame:
+    """Return the frame that *envelope* carries, bare or as a request."""
+    content = envelope[1]
+    return content.frame if isinstance(content, Exchange) else content
 
 
 class Addressee(Protocol):
@@ -39,40 +53,45 @@ class Addressee(Protocol):
     @property
     def stage(self) -> Stage: ...
 
+    @property
+    def has_helpers(self) -> bool:
+        """Whether it may have tasks of its own beside its handlers."""
+        ...
+
     def hold(self) -> None:
         """Start no further frame until `release`."""
         ...
 
     def release(self) -> None: ...
 
+    def readmit(self) -> None:
+        """Note that an `Exile` is over."""
+        ...
 
-class Envelope:
-    """A frame on its way, numbered when it was sent."""
-
-    __slots__ = ("frame", "number")
-
-    def __init__(self, number: int, frame: Frame) -> None:
-        self.number = number
-        self.frame = frame
+    def blockers(self) -> Sequence["Slot"] | None:
+        """Return the slots of which one must go on before a queued frame is taken; None: none."""
+        ...
 
 
 class Slot:
-    """One handler task of an actor, and what it is doing."""
+    """One handler task of an actor, and what it is doing; a `waits.Waiter`."""
 
     __slots__ = (
-        "actor",
         "asking",
         "ending",
+        "exile",
         "held",
         "is_cancelled",
+        "owner",
         "reason",
         "running",
         "scope",
         "task",
+        "waiting",
     )
 
-    def __init__(self, actor: str, task: trio.lowlevel.Task) -> None:
-        self.actor = actor
+    def __init__(self, owner: Addressee, task: trio.lowlevel.Task) -> None:
+        self.owner = owner
         self.task = task
         # around everything the slot does; replaced by the loop after each cancel (R9)
         self.scope = trio.CancelScope()
@@ -88,6 +107,31 @@ class Slot:
         self.reason: str | None = None
         # the request whose cleanup this slot's handler waits for; set when a cancel crosses (R8)
         self.asking: Exchange | None = None
+        # what the handler, in this very task, waits for (R24)
+        self.waiting: Wait | None = None
+        # the actors that take nothing more from the handler, as an interrupt took it (R21)
+        self.exile: Exile | None = None
+
+    @property
+    def actor(self) -> str:
+        """The name of the actor."""
+        return self.owner.name
+
+    @property
+    def stage(self) -> Stage:
+        """The runtime's, of the actor."""
+        return self.owner.stage
+
+    @property
+    def waits(self) -> Wait | None:
+        """What it waits for; None while it can go on, as a cancelled one always can."""
+        return None if self.is_cancelled else self.waiting
+
+    @property
+    def request(self) -> "Exchange | None":
+        """The request that runs, if it is one."""
+        content = self.running[1] if self.running is not None else None
+        return content if isinstance(content, Exchange) else None
 
     def cancel(self, reason: str, ending: RequestError | None = None) -> None:
         """Cancel what runs; the first *ending* given is the one its asker gets."""
@@ -95,59 +139,109 @@ class Slot:
         self.reason = reason
         if self.ending is None:
             self.ending = ending
-        if isinstance(self.running, Exchange):
-            self.running.close()
+        if (request := self.request) is not None:
+            request.close()
         self.scope.cancel(reason=reason)
 
 
-class Exchange(Envelope):
+class Exile:
     """
-    One request, from its sending to its outcome.
+    The actors of one interrupted family, while handlers that the interrupt took still clean up.
+
+    What these handlers tell the family meanwhile is of the turn that is over, and is dropped (R21).
+    """
+
+    __slots__ = ("_slots", "family")
+
+    def __init__(self, family: tuple[Addressee, ...]) -> None:
+        self.family = family
+        self._slots = 0
+
+    def __bool__(self) -> bool:
+        return self._slots > 0
+
+    def add(self, slot: Slot) -> None:
+        """Count *slot* in, until `end`."""
+        if slot.exile is not None:
+            slot.exile.end(slot)
+        slot.exile = self
+        self._slots += 1
+
+    def end(self, slot: Slot) -> None:
+        """Note that *slot*'s handler is over."""
+        slot.exile = None
+        self._slots -= 1
+        if not self._slots:
+            for member in self.family:
+                member.readmit()
+
+
+class _Cancellation:
+    """What the cancel of a running request needs; made by `Exchange.cancel`."""
+
+    __slots__ = ("alarm", "asking", "by", "overran", "raise_cancel")
+
+    def __init__(self, by: float, asking: Slot | None) -> None:
+        self.by = by  # when the caller stops waiting for the handler (R10)
+        self.asking = asking  # of the handler that asked
+        self.alarm: Alarm | None = None  # rings at *by*
+        self.overran = False
+        self.raise_cancel: Callable[[], NoReturn] | None = None  # set by `abort`
+
+
+class Exchange:
+    """
+    One request, from its sending to its outcome; a `waits.Wait` while its asker waits.
 
     Attributes:
+        number: Its envelope's.
+        frame: The request itself.
         addressee: The actor it was sent to.
         state: Moves as `lifecycle` allows.
         value: The reply, once settled with one.
         error: Why there is none, once settled without.
         context: The asker's context variables, for the handler (R15).
-        deadline: The asker's effective deadline when it asked: information only (R8).
-        cleanup_by: When the caller will stop waiting for a cancelled handler; ``inf`` before that.
+        deadline: The asker's effective deadline when it asked, if the actor wants it: information
+            only (R8).
+        slot: The handler's, once it runs.
+        asker: The task that is parked on `abort`.
+        attempts: How often a handler crashed with it.
     """
 
     __slots__ = (
-        "_alarm",
-        "_asker",
-        "_asking",
-        "_overran",
-        "_raise_cancel",
+        "_cancellation",
         "addressee",
-        "cleanup_by",
+        "asker",
+        "attempts",
         "context",
         "deadline",
         "error",
-        "is_left",
+        "frame",
+        "number",
         "slot",
         "state",
         "value",
     )
 
-    def __init__(self, number: int, frame: Frame, addressee: Addressee) -> None:
-        super().__init__(number, frame)
+    def __init__(
+        self,
+        number: int,
+        frame: Frame,
+        addressee: Addressee,
+        context: contextvars.Context | None = None,
+    ) -> None:
+        self.number = number
+        self.frame = frame
         self.addressee = addressee
-        self.state = RequestState.QUEUED
+        self.state = _QUEUED
         self.value: object = None
         self.error: BaseException | None = None
-        self.context: contextvars.Context | None = None
+        self.context = context
         self.deadline = math.inf
-        self.cleanup_by = math.inf
-        self.is_left = False  # the asker is gone or going; an error no longer reaches it
-        self.slot: Slot | None = None  # set by `start`
-        self._asker: trio.lowlevel.Task | None = None  # set while parked in `wait`
-        # of the handler that asked; set when a cancel crosses, and taken back by `_wake`
-        self._asking: Slot | None = None
-        self._raise_cancel: Callable[[], NoReturn] | None = None
-        self._alarm: Alarm | None = None
-        self._overran = False
+        self.slot: Slot | None = None
+        self.asker: trio.lowlevel.Task | None = None
+        self.attempts = 0
+        self._cancellation: _Cancellation | None = None
 
     # -- the asker's side
 
@@ -166,11 +260,18 @@ class Exchange(Envelope):
 
         Checkpoint: only if it has to wait.
         """
-        if self.state is not RequestState.SETTLED:
-            self._asker = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._abort if link else self._stop_waiting)
-            if self._raise_cancel is not None and not self._has_value():
-                self._raise_cancel()
+        if self.state is not _SETTLED:
+            self.asker = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self.abort if link else self._stop_waiting)
+            self.raise_if_cancelled()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise the cancel that hit the asker while it was parked, unless a reply was made (I9)."""
+        cancellation = self._cancellation
+        if cancellation is None or cancellation.raise_cancel is None:
+            return
+        if self.error is not None or self.state is not _SETTLED:
+            cancellation.raise_cancel()
 
     async def outcome(self) -> object:
         """
@@ -186,31 +287,29 @@ class Exchange(Envelope):
             await trio.lowlevel.checkpoint_if_cancelled()
         raise self.error
 
-    def _has_value(self) -> bool:
-        return self.state is RequestState.SETTLED and self.error is None
-
     async def wait_over(self) -> None:  # noqa: ASYNC910
         """
         Wait until the handler of a cancelled request is over, or its cleanup bound is reached.
 
         Not cancellable, hence bounded: the alarm was set by `cancel`.
         """
-        if self.state is not RequestState.SETTLED:
-            self._asker = trio.lowlevel.current_task()
+        if self.state is not _SETTLED:
+            self.asker = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
 
-    def _abort(self, raise_cancel: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
+    def abort(self, raise_cancel: Callable[[], NoReturn]) -> trio.lowlevel.Abort:
         """Carry the asker's cancel across; called by Trio, so it starts nothing."""
-        self._raise_cancel = raise_cancel
-        queued = self.state is RequestState.QUEUED
-        self.cancel("the asker was cancelled")
-        if queued:
-            self._asker = None
+        if self.state is _QUEUED:
+            self.cancel("the asker was cancelled")
+            self.asker = None
             return trio.lowlevel.Abort.SUCCEEDED
+        self.cancel("the asker was cancelled")
+        assert self._cancellation is not None
+        self._cancellation.raise_cancel = raise_cancel
         return trio.lowlevel.Abort.FAILED
 
     def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
-        self._asker = None
+        self.asker = None
         return trio.lowlevel.Abort.SUCCEEDED
 
     def cancel(self, reason: str) -> None:
@@ -221,78 +320,118 @@ class Exchange(Envelope):
         its handler is cancelled, and the cleanup bound is set, the earlier of this runtime's grace
         from now and the bound of the request whose handler asked (R10).
         """
-        self.is_left = True
-        if self.state is RequestState.QUEUED:
-            self.state = RequestState.SETTLED
-        elif self.state is not RequestState.SETTLED and self._alarm is None:
+        if self.state is _QUEUED:
+            self.state = moved(REQUEST_MOVES, self.state, _SETTLED)
+        elif self.state is not _SETTLED and self._cancellation is None:
             self.close()
             stage = self.addressee.stage
-            self.cleanup_by = trio.current_time() + stage.cleanup_grace
-            asking = stage.occupant(self._asker or trio.lowlevel.current_task())
-            if isinstance(asking, Slot):
-                self._asking = asking
+            by = trio.current_time() + stage.cleanup_grace
+            asking = stage.occupant(self.asker or trio.lowlevel.current_task())
+            if not isinstance(asking, Slot):
+                asking = None
+            else:
                 asking.asking = self
                 if asking.is_cancelled and asking.reason is not None:
                     reason = asking.reason
-                if isinstance(asking.running, Exchange):
-                    self.cleanup_by = min(self.cleanup_by, asking.running.cleanup_by)
-            self._alarm = stage.alarms.set(self.cleanup_by, self._overrun)
+                if asking.request is not None:
+                    by = min(by, asking.request.cleanup_by)
+            self._cancellation = _Cancellation(by, asking)
+            self._cancellation.alarm = stage.alarms.set(by, self._overrun)
             if self.slot is not None:
                 self.slot.cancel(reason)
 
+    @property
+    def is_left(self) -> bool:
+        """Whether the asker of a running request is gone or going: an error won't reach it."""
+        return self._cancellation is not None
+
+    @property
+    def cleanup_by(self) -> float:
+        """When the caller will stop waiting for the cancelled handler; ``inf`` before that."""
+        return self._cancellation.by if self._cancellation is not None else math.inf
+
     def close(self) -> None:
         """Note that the handler is cancelled, whoever did it; no-op if it was before."""
-        if self.state is RequestState.RUNNING:
-            self.state = RequestState.CLOSING
+        if self.state is _RUNNING:
+            self.state = _CLOSING
 
     def _overrun(self) -> None:
         """Let the caller go at the bound, and name the task that it waited for (R10)."""
         leaf: Exchange = self
         while leaf.slot is not None and leaf.slot.asking is not None:
             leaf = leaf.slot.asking
-        if not leaf._overran:
-            leaf._mark_overran()
-            if leaf.slot is not None:
-                leaf.addressee.stage.report_overrun(
-                    leaf.addressee.name, leaf.number, self.addressee.name, leaf.slot.task
-                )
-        if not self._overran:
-            self._mark_overran()
+        if leaf._mark_overran() and leaf.slot is not None:
+            leaf.addressee.stage.report_overrun(
+                leaf.addressee.name, leaf.number, self.addressee.name, leaf.slot.task
+            )
+        self._mark_overran()
+        self._forget_asking()
         self._wake()
 
-    def _mark_overran(self) -> None:
-        self._overran = True
-        self.addressee.hold()
+    def _mark_overran(self) -> bool:
+        """Hold the addressee back until this is settled; tell whether that is new."""
+        assert self._cancellation is not None
+        is_new = not self._cancellation.overran
+        if is_new:
+            self._cancellation.overran = True
+            self.addressee.hold()
+        return is_new
 
-    def _wake(self) -> None:
-        asking, self._asking = self._asking, None
+    def _forget_asking(self) -> None:
+        """Note that the handler that asked no longer waits for this one's cleanup."""
+        assert self._cancellation is not None
+        asking = self._cancellation.asking
         if asking is not None and asking.asking is self:
             asking.asking = None
-        asker, self._asker = self._asker, None
+
+    def _wake(self) -> None:
+        asker, self.asker = self.asker, None
         if asker is not None:
             trio.lowlevel.reschedule(asker)
 
     # -- the actor's side
 
+    @property
+    def may_be_redelivered(self) -> bool:
+        """Whether a crashed handler has left nothing behind with the asker."""
+        return self.state is _RUNNING
+
     def discard_unread(self) -> None:
         """Forget replies that the asker has not taken; an interrupt does, once it cancelled."""
 
-    def begin(self) -> None:
-        """Note that the request is no longer queued: to cancel it is to wait for its end."""
-        self.state = moved(REQUEST_MOVES, self.state, RequestState.RUNNING)
-
-    def start(self, slot: Slot) -> None:
-        """Note that *slot* runs the handler from now on."""
-        self.begin()
+    def start(self, slot: Slot | None) -> None:
+        """Note that *slot* runs the handler from now on: to cancel it is to wait for its end."""
+        self.state = moved(REQUEST_MOVES, self.state, _RUNNING)
         self.slot = slot
+
+    def requeue(self) -> None:
+        """Note that a handler crashed with it and another is to try (R19)."""
+        self.state = moved(REQUEST_MOVES, self.state, _QUEUED)
+        self.slot = None
+        self.attempts += 1
 
     def settle(self, value: object = None, error: BaseException | None = None) -> None:
         """Give the request its one outcome, and wake the asker."""
-        self.state = moved(REQUEST_MOVES, self.state, RequestState.SETTLED)
+        self.state = moved(REQUEST_MOVES, self.state, _SETTLED)
         self.value = value
         self.error = error
-        if self._alarm is not None:
-            self._alarm.cancel()
-        if self._overran:
-            self.addressee.release()
+        cancellation = self._cancellation
+        if cancellation is not None:
+            if cancellation.alarm is not None:
+                cancellation.alarm.cancel()
+            if cancellation.overran:
+                self.addressee.release()
+            self._forget_asking()
         self._wake()
+
+    # -- the wait edge (R24)
+
+    def blockers(self) -> Sequence[Slot] | None:
+        """Return of whom one must go on before this is settled; None: nobody in particular."""
+        if self.state is _QUEUED:
+            return self.addressee.blockers()
+        return (self.slot,) if self.state is _RUNNING and self.slot is not None else None
+
+    def describe(self) -> str:
+        """Return what the asker waits for, for messages."""
+        return f"asks {self.addressee.name!r} {type(self.frame).__name__}"

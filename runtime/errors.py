@@ -11,6 +11,7 @@ __all__ = [
     "ActorCrashed",
     "ActorRestarted",
     "ActorStopped",
+    "DeadlockError",
     "Dropped",
     "IllegalMove",
     "Interrupted",
@@ -18,6 +19,7 @@ __all__ = [
     "NotHandled",
     "Refused",
     "RequestError",
+    "TooManyRestarts",
 ]
 
 
@@ -75,6 +77,22 @@ class ActorStopped(RequestError):
         self.reason = reason
 
 
+class DeadlockError(RequestError):
+    """
+    The wait would have closed a cycle of handlers that wait for one another; nothing was sent.
+
+    What to do: tell instead of asking, ask from a task that is no handler, or allow the actor more
+    handlers at once (``concurrency``).
+
+    Attributes:
+        cycle: The names of the actors, from the one that would have waited.
+    """
+
+    def __init__(self, message: str, cycle: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.cycle = cycle
+
+
 class MailboxFull(RequestError, trio.WouldBlock):
     """The mailbox is full and its policy lets nobody wait; nothing was sent. Try again later."""
 
@@ -94,3 +112,7 @@ class Dropped(RequestError):
 
 class IllegalMove(RuntimeError):
     """A life cycle was asked for a move that it does not have; nothing changed (I6)."""
+
+
+class TooManyRestarts(RuntimeError):
+    """A permanent child stopped by itself again and again; its supervisor has given up."""

@@ -19,13 +19,16 @@ from greenroom.runtime.frames import Frame
 __all__ = [
     "ActorEnded",
     "ActorInterrupted",
+    "ActorRestarting",
     "ActorSpawned",
     "CleanupOverran",
     "DeadLetter",
     "Event",
     "FrameEmitted",
+    "FrameQuarantined",
     "FrameSent",
     "HandlerEnded",
+    "HandlerSlow",
     "HandlerStarted",
     "Observer",
     "Observers",
@@ -54,6 +57,18 @@ class ActorEnded:
     reason: str
     """``"stopped"``, ``"cancelled"`` or ``"crashed"``."""
     error: BaseException | None
+
+
+@attrs.frozen
+class ActorRestarting:
+    """An incarnation is over, and its supervisor begins another; the mailbox and the ref stay."""
+
+    at: float
+    actor: str
+    error: BaseException | None
+    """The crash; None if it was stopped, by itself or along with a sibling."""
+    delay: float
+    """Seconds until then, as the back-off has it."""
 
 
 @attrs.frozen
@@ -133,6 +148,33 @@ class DeadLetter:
 
 
 @attrs.frozen
+class FrameQuarantined:
+    """A frame crashed its handler, and will not be delivered again."""
+
+    at: float
+    actor: str
+    number: int
+    frame: Frame
+    attempts: int
+    """How many handlers it crashed."""
+    error: BaseException
+
+
+@attrs.frozen
+class HandlerSlow:
+    """A handler has run for longer than ``slow_after``; it goes on."""
+
+    at: float
+    actor: str
+    number: int
+    frame: Frame
+    seconds: float
+    """For how long, so far."""
+    stack: tuple[str, ...]
+    """Where it waits, outermost first: ``file:line in function``."""
+
+
+@attrs.frozen
 class CleanupOverran:
     """
     A cancelled handler was still cleaning up at its bound (R10).
@@ -152,6 +194,7 @@ class CleanupOverran:
 
 Event: TypeAlias = (
     ActorSpawned
+    | ActorRestarting
     | ActorEnded
     | ActorInterrupted
     | FrameSent
@@ -159,6 +202,8 @@ Event: TypeAlias = (
     | HandlerStarted
     | FrameEmitted
     | HandlerEnded
+    | HandlerSlow
+    | FrameQuarantined
     | DeadLetter
     | CleanupOverran
 )

@@ -1,281 +1,259 @@
 """
-One life of an actor, from its start to its end, and the children of a parent.
+One life of an actor, from its start to its end.
 
-An incarnation is one task in its supervisor's nursery, its first slot; further slots, the reader of
-the control lane, children and helpers live in an inner nursery that is opened when first used.
+An incarnation is one task in its parent's nursery, its first slot; further slots, the reader of the
+control lane, children and helpers live in an inner nursery that is opened when first used.
 
 Its end, in this order: every slot is over; children stop, the last first; helpers are cancelled;
-``on_stop`` runs; the mailbox is closed and what is left in it is settled; a crash is raised into the
-supervisor's nursery.
+``on_stop`` runs. What comes then, the end of the actor or another incarnation, is its parent's to
+decide (see `supervisor`).
 """
 
+import contextlib
 import math
 from collections.abc import Callable
-from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
-from greenroom.runtime.actor import Actor, Spawner, settle_in
-from greenroom.runtime.cell import Cell, Down, DownReason
+from greenroom.runtime.actor import Actor, Spawner, Timer, settle_in
+from greenroom.runtime.cell import Cell, DownReason
 from greenroom.runtime.envelope import Exchange, Slot
-from greenroom.runtime.errors import ActorStopped
+from greenroom.runtime.errors import ActorStopped, RequestError
 from greenroom.runtime.events import ActorSpawned
 from greenroom.runtime.frames import Frame
 from greenroom.runtime.groups import collapse, sole_leaf
 from greenroom.runtime.helpers import InnerNursery
 from greenroom.runtime.lifecycle import RequestState
 from greenroom.runtime.loop import Loop
-from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy, Mailbox
 from greenroom.runtime.ref import Ref
-from greenroom.runtime.stage import Stage
 
-__all__ = ["Children", "Incarnation"]
-
-
-class _Starting(Frame):
-    """Stands for ``on_start`` in the exchange by which a spawner waits for it."""
-
-    __slots__ = ()
+__all__ = ["Brood", "Incarnation"]
 
 
-class Children:
-    """What one parent spawned, in order: the runtime's own actors, or an incarnation's."""
+class Brood(Protocol):
+    """The children of an incarnation, as it sees them."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        names: dict[str, Cell],
-        runtime: Spawner,
-        start_soon: Callable[..., None],
-        parent: str | None,
-    ) -> None:
-        self._stage = stage
-        self._names = names  # of the whole runtime; an entry goes when its actor is over
-        self._runtime = runtime
-        self._start_soon = start_soon
-        self._parent = parent
-        self._cells: dict[Cell, None] = {}  # the living ones, in spawn order
+    async def spawn(self, factory: Callable[..., Actor], *args: Any, **options: Any) -> Ref: ...
 
-    async def spawn(
-        self,
-        factory: Callable[..., Actor],
-        *args: Any,
-        name: str | None = None,
-        capacity: int = DEFAULT_CAPACITY,
-        full: FullPolicy = "wait",
-    ) -> Ref:
-        """Start an actor; see `system.Runtime.spawn`."""
-        stage = self._stage
-        stage.check_thread()
-        stage.check_run()
-        if stage.alarms.is_closed:
-            raise RuntimeError(f"runtime {stage.name!r} is over; it starts no more actors")
-        await trio.lowlevel.checkpoint_if_cancelled()
-        actor = stage.context.copy().run(factory, *args)
-        if not isinstance(actor, Actor):
-            raise TypeError(
-                f"spawn takes an Actor class, or a function that returns an actor, and its "
-                f"arguments; {factory!r} gave {actor!r}"
-            )
-        routes = type(actor).__routes__
-        cell = Cell(
-            self._name(actor, name),
-            stage,
-            Mailbox(capacity=capacity, full=full, control=routes.has_control),
-            routes,
-        )
-        starting = Exchange(0, _Starting(), cell)
-        incarnation = Incarnation(cell, actor, self._runtime, self._names, self._start_soon)
-        stage.context.run(self._start_soon, self._run, incarnation, cell, starting, name=cell.name)
-        self._names[cell.name] = cell
-        self._cells[cell] = None
-        # from here on a cancel waits for the actor's end, as for a running request's
-        starting.begin()
-        await starting.wait()
-        await starting.outcome()
-        return incarnation.ref
+    async def terminate(self, ref: Ref) -> None: ...
 
-    async def _run(self, incarnation: "Incarnation", cell: Cell, starting: Exchange) -> None:
-        task = trio.lowlevel.current_task()
-        self._stage.incarnations.add(task)
-        try:
-            await incarnation.run(starting, self._parent)
-        finally:
-            self._stage.incarnations.remove(task)
-            del self._cells[cell]
-            del self._names[cell.name]
-            if starting.state is not RequestState.SETTLED:  # the start failed, and all is gone
-                starting.settle(error=incarnation.not_started)
-
-    def _name(self, actor: Actor, name: str | None) -> str:
-        if name is not None:
-            if name in self._names:
-                raise ValueError(
-                    f"there is an actor named {name!r} already; names are unique in a runtime"
-                )
-            return name
-        base = type(actor).__name__.lower()
-        return next(made for n in count(1) if (made := f"{base}-{n}") not in self._names)
-
-    async def stop_all(self) -> None:  # noqa: ASYNC910
-        """Stop them in reverse order of spawning, each with its drain. Checkpoint: if any lives."""
-        while self._cells:
-            cell = next(reversed(self._cells))
-            cell.stop()
-            await cell.wait_stopped()
-            while cell in self._cells:  # noqa: ASYNC110 - its task is on its last step
-                await trio.lowlevel.checkpoint()
+    async def stop_all(self) -> None: ...
 
 
 class Incarnation:
-    """One life of an actor; it is the actor's `Home`."""
+    """
+    One life of an actor; it is the actor's `Home`.
+
+    Attributes:
+        ref: The actor's.
+        runtime: Where else to spawn.
+        not_started: What the spawner gets if the start failed; None once it is over and well.
+    """
 
     def __init__(
         self,
         cell: Cell,
         actor: Actor,
         runtime: Spawner,
-        names: dict[str, Cell],
         start_soon: Callable[..., None],
+        brood: Callable[["Incarnation"], Brood],
     ) -> None:
         self.ref = Ref(cell)
         self.runtime = runtime
-        self.helpers = InnerNursery(start_soon, cell.stage.context, cell.name, self._failed)
-        self._cell = cell
-        self._actor = actor
-        self._names = names
-        self._children: Children | None = None  # made by the first spawn
-        self._loop = Loop(cell, actor, self.helpers)
-        # what the spawner gets when the start failed; set by `_start`
-        self.not_started = self._not_started("cancelled")
+        self.not_started: BaseException | None = self._not_started("cancelled")
+        self.inner = InnerNursery(start_soon, cell.stage.context, cell.name, self._failed)
+        self.cell = cell
+        self.actor = actor
+        self._make_brood = brood
+        self._children: Brood | None = None  # made by the first spawn
+        self.loop = Loop(cell, actor, self.inner)
+        settle_in(actor, self)
 
     def _failed(self, error: BaseException) -> None:
         """Crash: a helper or a child failed."""
-        self._loop.crash(error)
+        self.loop.crash(error)
+
+    @property
+    def crash(self) -> BaseException | None:
+        """What ended it, if it was a crash."""
+        return self.loop.crashed
 
     # -- what the actor sees
 
     @property
+    def helpers(self) -> InnerNursery:
+        """The inner nursery, for tasks of the actor's own."""
+        self.cell.has_helpers = True
+        return self.inner
+
+    @property
     def deadline(self) -> float:
         """The deadline of the request that the current task handles; ``inf`` for none."""
-        slot = self._cell.stage.slots.get(trio.lowlevel.current_task())
-        running = slot.running if isinstance(slot, Slot) else None
-        return running.deadline if isinstance(running, Exchange) else math.inf
-
-    async def spawn(
-        self,
-        factory: Callable[..., Actor],
-        *args: Any,
-        name: str | None = None,
-        capacity: int = DEFAULT_CAPACITY,
-        full: FullPolicy = "wait",
-    ) -> Ref:
-        """Spawn a child of this incarnation."""
-        if self._children is None:
-            self._children = Children(
-                self._cell.stage,
-                self._names,
-                self.runtime,
-                self.helpers.start_soon,
-                self._cell.name,
+        if not self.cell.wants_deadlines:
+            name = type(self.actor).__name__
+            raise RuntimeError(
+                f"{name}.deadline is known only to actors that ask for it; "
+                f"write class {name}(Actor, deadlines=True)"
             )
-        return await self._children.spawn(factory, *args, name=name, capacity=capacity, full=full)
+        slot = self.cell.stage.occupant(trio.lowlevel.current_task())
+        request = slot.request if isinstance(slot, Slot) else None
+        return request.deadline if request is not None else math.inf
+
+    @property
+    def _brood(self) -> Brood:
+        if self._children is None:
+            self._children = self._make_brood(self)
+        return self._children
+
+    async def spawn(self, factory: Callable[..., Actor], *args: Any, **options: Any) -> Ref:
+        """Spawn a child of this incarnation."""
+        return await self._brood.spawn(factory, *args, **options)
+
+    async def terminate(self, ref: Ref) -> None:
+        """Stop a child of this incarnation for good."""
+        await self._brood.terminate(ref)
+
+    def send_later(self, frame: Frame, to: Ref, after: float, every: float) -> Timer:
+        """Tell *to* the frame in *after* seconds, and then each *every* seconds."""
+        timer = Timer()
+        self.inner.start_soon(
+            self._run_timer, timer, frame, to, after, every, name=f"{self.cell.name} (timer)"
+        )
+        return timer
+
+    async def _run_timer(
+        self, timer: Timer, frame: Frame, to: Ref, after: float, every: float
+    ) -> None:
+        at = trio.current_time() + after
+        with timer.scope:
+            while True:
+                await trio.sleep_until(at)
+                try:
+                    await to.tell(frame)
+                except RequestError as error:
+                    reason = f"of a timer: {type(error).__name__}"
+                    self.cell.stage.dead_letter(to.name, 0, frame, reason)
+                    if isinstance(error, ActorStopped):
+                        break
+                if every == math.inf:
+                    break
+                # a mailbox that was full for long is not made up for
+                at = max(at + every, trio.current_time())
+
+    def watch(self, ref: Ref) -> Timer:
+        """Tell the actor the `Down` of *ref* when that is over."""
+        timer = Timer()
+        self.inner.start_soon(self._run_watch, timer, ref, name=f"{self.cell.name} (watch)")
+        return timer
+
+    async def _run_watch(self, timer: Timer, ref: Ref) -> None:
+        with timer.scope:
+            down = await ref.wait_stopped()
+            with contextlib.suppress(ActorStopped):  # then it is ending itself
+                await self.ref.tell(down)
 
     # -- from the first step to the last
 
-    async def run(self, starting: Exchange, parent: str | None) -> None:
-        """Run the actor's first slot, and the whole incarnation around it."""
-        cell = self._cell
-        slot = self._loop.occupy()
-        reason: DownReason = "cancelled"
-        started = False
+    def open(self, parent: str | None) -> None:
+        """Note that the start is over."""
+        self.not_started = None
+        self.cell.start()
+        self.loop.start()
+        stage = self.cell.stage
+        if stage.observers:
+            stage.observers.notify(ActorSpawned(trio.current_time(), self.cell.name, parent))
+
+    async def run(self, starting: Exchange | None, parent: str | None) -> None:
+        """
+        Run the actor's first slot, and the whole incarnation around it.
+
+        Args:
+            starting: The request by which somebody waits for ``on_start``; None if it is open.
+            parent: The name of the parent, if that is an actor.
+
+        Returns:
+            When all is over; a crash is then in `crash`, also when there was a cancel as well.
+        """
+        cell = self.cell
+        slot = self.loop.occupy()
         try:
-            started = await self._start(slot, starting, parent)
-            if started:
-                await self._loop.serve(slot)
-                while len(cell.slots) > 1 or (self._loop.control_runs and cell.ending is None):
+            if starting is None or await self._start(slot, starting, parent):
+                await self.loop.serve(slot)
+                while len(cell.slots) > 1 or (self.loop.control_runs and cell.ending is None):
                     await cell.wait_go_on()
-                if self._children is not None and self._loop.crashed is None:
+                if self._children is not None and self.crash is None:
                     await self._children.stop_all()
-            reason = "stopped"
-        except BaseException as error:  # noqa: ASYNC103 - raised below, at the end of this method
+        except BaseException as error:  # noqa: ASYNC103 - raised below, or kept as the crash
             if isinstance(failure := collapse(error), trio.Cancelled):
                 raise
-            self._loop.crash(failure)
+            self.loop.crash(failure)
         finally:
             cell.need_slot = None
-            self._loop.vacate(slot)
-            try:
-                # as a nursery waits for its children; who does not end is named by R10's alarm
-                await self.helpers.close(cell.stage)  # noqa: ASYNC102
-                if started:
-                    await self._stop()  # noqa: ASYNC102 - shields itself, within the cleanup bound
-            finally:
-                if self._loop.crashed is not None:
-                    reason = "crashed"
-                cell.close(Down(reason, self._loop.crashed))
-            if self._loop.crashed is not None:
-                raise self._loop.crashed  # also out of a cancellation, which would hide it (I7)
+            self.loop.vacate(slot)
+            # as a nursery waits for its children; who does not end is named by R10's alarm
+            await self.inner.close(cell.stage)  # noqa: ASYNC102
+            if self.not_started is None:
+                await self._stop()  # noqa: ASYNC102 - shields itself, within the cleanup bound
 
     async def _start(self, slot: Slot, starting: Exchange, parent: str | None) -> bool:
         """Run ``on_start`` as the request of the spawner, and tell whether the actor lives."""
-        cell = self._cell
+        cell = self.cell
         if starting.state is RequestState.CLOSING:
             await trio.lowlevel.checkpoint()  # the spawner left before this task began
             return False
         starting.slot = slot
         done = False
-        settle_in(self._actor, self)
         try:
             with slot.scope:
-                if cell.routes.has_control:
-                    self._loop.control_runs = True
-                    self.helpers.start_soon(self._loop.control)
-                await self._actor.on_start()
+                self.listen()
+                await self.actor.on_start()
                 done = True
         except Exception as exc:
             self.not_started = sole_leaf(exc)
             if starting.is_left:
-                self._loop.crash(self.not_started)  # the spawner won't raise it
+                self.loop.crash(self.not_started)  # the spawner won't raise it
             return False  # noqa: ASYNC910
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._loop.crashed is not None:
-            self.not_started = self._loop.crash_error(starting, self._loop.crashed)
+        if self.crash is not None:
+            self.not_started = self.loop.crash_error(starting.frame, self.crash)
         elif cell.ending is not None:
             self.not_started = self._not_started("stopped")
         if cell.ending is not None or not done:
             return False
-        cell.start()
-        self._loop.start()
-        if cell.stage.observers:
-            cell.stage.observers.notify(ActorSpawned(trio.current_time(), cell.name, parent))
+        self.open(parent)
         starting.settle(value=self.ref)
         return True
 
+    def listen(self) -> None:
+        """Start the reader of the control lane, if there is one."""
+        if self.cell.routes.has_control:
+            self.loop.control_runs = True
+            self.inner.start_soon(self.loop.control)
+
     def _not_started(self, reason: DownReason) -> BaseException:
-        return ActorStopped(f"<Ref {self._cell.name!r}> was {reason} while it started", reason)
+        return ActorStopped(f"{self.ref!r} was {reason} while it started", reason)
 
     async def _stop(self) -> None:  # noqa: ASYNC910
         """Run ``on_stop``, shielded, within the cleanup bound."""
-        if type(self._actor).on_stop is Actor.on_stop:
+        if type(self.actor).on_stop is Actor.on_stop:
             return  # noqa: ASYNC910
-        stage = self._cell.stage
+        stage = self.cell.stage
         task = trio.lowlevel.current_task()
         scope = trio.CancelScope(shield=True)  # ended by the alarm
 
         def overrun() -> None:
-            stage.report_overrun(self._cell.name, None, self._cell.name, task)
+            stage.report_overrun(self.cell.name, None, self.cell.name, task)
             scope.cancel(reason="on_stop overran its bound")
 
         alarm = stage.alarms.set(trio.current_time() + stage.cleanup_grace, overrun)
         try:
             with scope:  # noqa: ASYNC912
-                await self._actor.on_stop()
+                await self.actor.on_stop()
         except Exception as exc:
             error = sole_leaf(exc)
-            if self._loop.crashed is not None:
-                error = BaseExceptionGroup("a crash, and on_stop", [self._loop.crashed, error])
-            self._loop.crashed = error
+            if self.crash is not None:
+                error = BaseExceptionGroup("a crash, and on_stop", [self.crash, error])
+            self.loop.crashed = error
         finally:
             alarm.cancel()

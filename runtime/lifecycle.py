@@ -8,13 +8,16 @@ changes nothing (I6).
 An actor::
 
     STARTING --> RUNNING --> STOPPING --> STOPPED
-        |           |                        ^
-        +-----------+------------------------+      (start failed; crashed or cancelled)
+      ^ |           |           |            ^
+      | +-----------+-----------+------------+      (start failed; crashed or cancelled)
+      | v           v           v            |
+      +-------- RESTARTING ------------------+      (its supervisor decides; given up)
 
 A request (`envelope.Exchange`)::
 
     QUEUED --> RUNNING --> CLOSING --> SETTLED
-       |          |                       ^
+       |  ^       |                       ^
+       |  +-------+ (redelivered)         |
        +----------+-----------------------+         (never started; replied)
 
 CLOSING is a request whose handler was cancelled and is cleaning up.
@@ -34,6 +37,7 @@ class ActorState(Enum):
     STARTING = "starting"  # on_start runs; nobody but the spawner knows the actor
     RUNNING = "running"
     STOPPING = "stopping"  # the intake is closed; what is queued is still handled
+    RESTARTING = "restarting"  # between two incarnations; the mailbox takes frames
     STOPPED = "stopped"
 
     __hash__ = object.__hash__  # members are singletons; Enum would hash the name each time
@@ -51,15 +55,18 @@ class RequestState(Enum):
 
 
 ACTOR_MOVES: Final[dict[ActorState, frozenset[ActorState]]] = {
-    ActorState.STARTING: frozenset({ActorState.RUNNING, ActorState.STOPPED}),
-    ActorState.RUNNING: frozenset({ActorState.STOPPING, ActorState.STOPPED}),
-    ActorState.STOPPING: frozenset({ActorState.STOPPED}),
+    ActorState.STARTING: frozenset({ActorState.RUNNING, ActorState.RESTARTING, ActorState.STOPPED}),
+    ActorState.RUNNING: frozenset({ActorState.STOPPING, ActorState.RESTARTING, ActorState.STOPPED}),
+    ActorState.STOPPING: frozenset({ActorState.RESTARTING, ActorState.STOPPED}),
+    ActorState.RESTARTING: frozenset({ActorState.STARTING, ActorState.STOPPED}),
     ActorState.STOPPED: frozenset(),
 }
 
 REQUEST_MOVES: Final[dict[RequestState, frozenset[RequestState]]] = {
     RequestState.QUEUED: frozenset({RequestState.RUNNING, RequestState.SETTLED}),
-    RequestState.RUNNING: frozenset({RequestState.CLOSING, RequestState.SETTLED}),
+    RequestState.RUNNING: frozenset(
+        {RequestState.CLOSING, RequestState.QUEUED, RequestState.SETTLED}
+    ),
     RequestState.CLOSING: frozenset({RequestState.SETTLED}),
     RequestState.SETTLED: frozenset(),
 }

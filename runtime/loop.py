@@ -12,15 +12,17 @@ the loop tests the flag without a checkpoint, so that a cancel meant for one fra
 next.
 """
 
-from collections.abc import Coroutine, Generator
+import math
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Final
 
 import trio
 
 from greenroom.runtime.actor import Actor
+from greenroom.runtime.alarms import Alarm
 from greenroom.runtime.cell import Cell
-from greenroom.runtime.envelope import Envelope, Exchange, Slot
+from greenroom.runtime.envelope import Envelope, Exchange, Slot, frame_in
 from greenroom.runtime.errors import (
     ActorCrashed,
     ActorRestarted,
@@ -30,6 +32,7 @@ from greenroom.runtime.errors import (
     RequestError,
 )
 from greenroom.runtime.events import HandlerEnded, HandlerStarted
+from greenroom.runtime.frames import Frame
 from greenroom.runtime.groups import sole_leaf
 from greenroom.runtime.helpers import InnerNursery
 from greenroom.runtime.lifecycle import RequestState
@@ -47,22 +50,27 @@ class Loop:
 
     Attributes:
         crashed: What ends the incarnation; the first crash wins.
+        poison: Frames whose handlers crashed, for the next incarnation if there is one (R19).
         control_runs: The reader of the control lane is not over.
     """
 
     def __init__(self, cell: Cell, actor: Actor, helpers: InnerNursery) -> None:
         self.crashed: BaseException | None = None
+        self.poison: list[tuple[Envelope, BaseException]] = []
         self.control_runs = False
         self._cell = cell
         self._actor = actor
         self._helpers = helpers  # where further slots run
         self._slots = 1  # started so far; grows up to the actor's concurrency
         self._hook_runs = False  # on_interrupt is running in some slot
+        # handlers by the class of their frame, as they are first needed
+        self._handlers: dict[type, Callable[..., Any]] = {}
 
     def start(self) -> None:
         """Start further slots from now on, when frames find no slot waiting for them (R17)."""
-        if self._actor.concurrency > 1:
+        if self._cell.concurrency > 1:
             self._cell.need_slot = self._add_slot
+            self._cell.look_again()
             if self._cell.mailbox.has_backlog:
                 self._add_slot()
 
@@ -70,7 +78,7 @@ class Loop:
 
     def occupy(self) -> Slot:
         """Make the current task a slot, until `vacate`."""
-        slot = Slot(self._cell.name, trio.lowlevel.current_task())
+        slot = Slot(self._cell, trio.lowlevel.current_task())
         self._cell.slots.append(slot)
         self._cell.stage.slots[slot.task] = slot
         return slot
@@ -80,11 +88,17 @@ class Loop:
         if slot.running is not None:
             envelope, slot.running = slot.running, None
             self._settle(envelope, error=slot.ending or self._end_error())
+            self._cell.tally.cancelled += 1
             self._ended(envelope, "cancelled")
+        if slot.exile is not None:
+            slot.exile.end(slot)
         if slot.held is not None:
             envelope, slot.held = slot.held, None
-            if not is_tombstone(envelope):
+            if is_tombstone(envelope):
+                self._cell.tally.cancelled += 1
+            else:
                 self._settle(envelope, error=self._end_error())
+                self._cell.tally.undelivered += 1
                 self._cell.dead_letter(envelope, "the actor stopped")
         self._cell.slots.remove(slot)
         del self._cell.stage.slots[slot.task]
@@ -98,8 +112,9 @@ class Loop:
 
     def _add_slot(self) -> None:
         self._slots += 1
-        if self._slots == self._actor.concurrency:
+        if self._slots == self._cell.concurrency:
             self._cell.need_slot = None
+            self._cell.look_again()
         self._cell.stage.context.run(
             self._helpers.start_soon, self._run_slot, name=f"{self._cell.name} ({self._slots})"
         )
@@ -119,6 +134,8 @@ class Loop:
             try:
                 with trio.CancelScope() as slot.scope:
                     slot.is_cancelled = False
+                    if cell.again:
+                        await self._handle_again(slot)
                     over = await self._handle_frames(slot)
             except Exception as exc:
                 self._settle_failed(slot, exc)
@@ -142,41 +159,75 @@ class Loop:
         Returns:
             True once the mailbox is closed and empty; False as soon as the scope is cancelled.
         """
-        cell = self._cell
-        mailbox = cell.mailbox
+        cell, handlers = self._cell, self._handlers
+        receive_nowait, receive = cell.mailbox.receive_nowait, cell.mailbox.receive
+        tally = cell.tally
         taken = 0  # frames since the last checkpoint
         if cell.interrupt_pending:
             await self._hold()
         while not slot.is_cancelled:
-            if taken >= _MOST_WITHOUT_CHECKPOINT:
-                taken = 0
+            if (taken := taken + 1) > _MOST_WITHOUT_CHECKPOINT:
+                taken = 1
                 await trio.lowlevel.checkpoint()
             try:
-                envelope = mailbox.receive_nowait()
-                taken += 1
+                envelope = receive_nowait()
             except trio.WouldBlock:
                 taken = 1
                 try:
-                    envelope = await mailbox.receive()
+                    envelope = await receive()
                 except trio.EndOfChannel:
                     return True  # noqa: ASYNC910
             except trio.EndOfChannel:
                 await trio.lowlevel.checkpoint()
                 return True
-            slot.held = envelope
-            if cell.held or cell.interrupt_pending or self._hook_runs:
-                await self._hold()
-            if cell.ending is not None:
-                break  # it ended between the frame's arrival and this step; see `vacate`
-            slot.held = None
-            if is_tombstone(envelope):
+            if cell.attention and not await self._may_start(slot, envelope):
                 continue
-            if mailbox.skips(envelope):
-                self._settle(envelope, error=cell.interrupted_error(envelope))
-                cell.dead_letter(envelope, "interrupted")
-                continue
-            await self._handle(slot, envelope)
+            content = envelope[1]
+            handler = handlers.get(type(content))
+            if handler is not None:  # told, to an actor that nobody watches: the short way
+                slot.running = envelope
+                await handler(content)
+                slot.running = None
+                tally.handled += 1
+            else:
+                await self._handle(slot, envelope)
         return False  # noqa: ASYNC910
+
+    async def _handle_again(self, slot: Slot) -> None:  # noqa: ASYNC910
+        """Handle the frames that crashed an incarnation before this one (R19)."""
+        cell = self._cell
+        while cell.again and not slot.is_cancelled:  # noqa: ASYNC913
+            envelope = cell.again.popleft()
+            if not cell.attention or await self._may_start(slot, envelope):
+                await self._handle(slot, envelope)
+
+    async def _may_start(self, slot: Slot, envelope: Envelope) -> bool:
+        """
+        Wait until nothing holds *envelope* back, and tell whether it is to be handled.
+
+        Checkpoint: only if it waits.
+        """
+        cell = self._cell
+        slot.held = envelope
+        if cell.held or cell.interrupt_pending or self._hook_runs:
+            await self._hold()
+        if cell.ending is not None:
+            slot.is_cancelled = True  # what is held is settled by `vacate`
+            return False  # noqa: ASYNC910
+        slot.held = None
+        if cell.skips(envelope):
+            if is_tombstone(envelope):
+                cell.tally.cancelled += 1
+            else:
+                self._settle(envelope, error=cell.interrupted_error(envelope))
+                cell.tally.interrupted += 1
+                cell.dead_letter(envelope, "interrupted")
+            return False  # noqa: ASYNC910
+        if envelope[0] >= cell.skip_before and not (
+            cell.held or cell.interrupt_pending or self._hook_runs
+        ):
+            cell.attention = False
+        return True  # noqa: ASYNC910
 
     async def _hold(self) -> None:  # noqa: ASYNC910
         """Wait until nothing holds frames back; run ``on_interrupt`` if it is due (R17)."""
@@ -187,86 +238,165 @@ class Loop:
             else:
                 cell.interrupt_pending = False
                 self._hook_runs = True
+                cell.attention = True
                 try:
                     await self._actor.on_interrupt()
                 finally:
                     self._hook_runs = False
                     cell.go_on()
 
+    def _handler(self, frame: Frame) -> Callable[..., Any]:
+        """Return the handler of *frame*, which was admitted."""
+        handler = self._handlers.get(type(frame))
+        if handler is None:
+            route = self._cell.routes.find(type(frame))
+            assert route is not None
+            handler = getattr(self._actor, route.name)
+            if not self._is_watched:
+                self._handlers[type(frame)] = handler
+        return handler
+
+    @property
+    def _is_watched(self) -> bool:
+        """Whether there is more to do about a handler than to run it."""
+        stage = self._cell.stage
+        return bool(stage.observers) or stage.measure or stage.slow_after != math.inf
+
     async def _handle(self, slot: Slot, envelope: Envelope) -> None:
         """
         Run the handler of *envelope*; what it raises is settled by `serve`.
 
-        Checkpoint: as the handler.
+        Checkpoint: as the handler; never for a request whose asker has left.
         """
-        frame = envelope.frame
-        route = self._cell.routes.find(type(frame))
-        assert route is not None  # admitted
-        method = getattr(self._actor, route.name)
-        observers = self._cell.stage.observers
-        if observers:
-            began = trio.current_time()
-            observers.notify(HandlerStarted(began, self._cell.name, envelope.number, frame))
-        slot.running = envelope
-        if not isinstance(envelope, Exchange):
-            await method(frame)
+        content = envelope[1]
+        if not isinstance(content, Exchange):
+            if self._is_watched:
+                await self._watch(slot, envelope, content)
+            else:
+                handler = self._handler(content)
+                slot.running = envelope
+                await handler(content)
             slot.running = None
+            self._cell.tally.handled += 1
+        elif content.state is RequestState.SETTLED:
+            self._cell.tally.cancelled += 1  # its asker has left
+            return  # noqa: ASYNC910
+        elif self._is_watched:
+            await self._watch(slot, envelope, content.frame)
         else:
-            envelope.start(slot)
-            if isinstance(envelope, StreamExchange):
-                call = method(frame, Emit(envelope, self._cell))
+            await self._answer(slot, envelope, content)
+        self._cell.forget_attempts(envelope)
+
+    async def _answer(self, slot: Slot, envelope: Envelope, exchange: Exchange) -> None:
+        """Run the handler of a request, and settle it with what that returns."""
+        frame = exchange.frame
+        handler = self._handlers.get(type(frame)) or self._handler(frame)
+        slot.running = envelope
+        exchange.start(slot)
+        if isinstance(exchange, StreamExchange):
+            call = handler(frame, Emit(exchange, self._cell))
+        else:
+            call = handler(frame)
+        context = exchange.context
+        if context is not None and not _is_same(context, slot.task.context):
+            value = await _InContext(call, context)
+        else:
+            value = await call
+        slot.running = None
+        exchange.settle(value)
+        self._cell.tally.handled += 1
+
+    async def _watch(self, slot: Slot, envelope: Envelope, frame: Frame) -> None:
+        """Run a handler for those who want to know: observers, the clock, the watchdog."""
+        cell = self._cell
+        stage = cell.stage
+        began = trio.current_time()
+        if stage.observers:
+            stage.observers.notify(HandlerStarted(began, cell.name, envelope[0], frame))
+        watchdog: Alarm | None = None
+        if stage.slow_after != math.inf:
+
+            def name_slow() -> None:
+                seconds = trio.current_time() - began
+                stage.report_slow(cell.name, envelope[0], frame, seconds, slot.task)
+
+            watchdog = stage.alarms.set(began + stage.slow_after, name_slow)
+        try:
+            if isinstance(exchange := envelope[1], Exchange):
+                await self._answer(slot, envelope, exchange)
             else:
-                call = method(frame)
-            context = envelope.context
-            if context is not None and not _is_same(context, slot.task.context):
-                value = await _InContext(call, context)
-            else:
-                value = await call
-            slot.running = None
-            envelope.settle(value)
-        slot.ending = None
-        if self._cell.interrupt_pending:
-            self._cell.go_on()
-        if observers:
-            self._ended(envelope, "replied")
+                slot.running = envelope
+                await self._handler(frame)(frame)
+                slot.running = None
+        finally:
+            if watchdog is not None:
+                watchdog.cancel()
+            cell.handler_seconds += trio.current_time() - began
+        self._ended(envelope, "replied")
 
     # -- how a handler ended, other than by returning
 
     def _settle_failed(self, slot: Slot, exc: Exception) -> None:
         """Move a refusal to its asker; anything else is a crash, and stays (R13, R14)."""
         error = sole_leaf(exc)
+        cell = self._cell
         envelope, slot.running, slot.ending = slot.running, None, None
-        if envelope is None or not isinstance(error, Refused):
-            if envelope is not None:
-                self._settle(envelope, error=self.crash_error(envelope, error))
+        if slot.exile is not None:
+            slot.exile.end(slot)
+        if envelope is None:
             self.crash(error)
-        else:
+        elif isinstance(error, Refused):
             self._settle(envelope, error=error)
-            if not isinstance(envelope, Exchange):
-                self._cell.dead_letter(envelope, "Refused, which nobody read")
+            cell.tally.refused += 1
+            cell.forget_attempts(envelope)
+            if not isinstance(envelope[1], Exchange):
+                cell.dead_letter(envelope, "Refused, which nobody read")
+        else:
+            request = envelope[1] if isinstance(envelope[1], Exchange) else None
+            if cell.attempts(envelope) < cell.redeliver and (
+                request is None or request.may_be_redelivered
+            ):
+                self.poison.append((envelope, error))  # it may have another handler
+            else:
+                self.give_up_on(envelope, error)
+            self.crash(error)
         if envelope is not None:
             self._ended(envelope, type(error).__name__)
-        self._cell.go_on()
+        cell.go_on()
+
+    def give_up_on(self, envelope: Envelope, error: BaseException) -> None:
+        """Settle *envelope*, whose handler crashed, and who gets no other."""
+        self._settle(envelope, error=self.crash_error(frame_in(envelope), error))
+        self._cell.quarantine(envelope, error)
 
     def _settle_cancelled(self, slot: Slot) -> None:
         """Settle what the slot's scope was cancelled for, if anything."""
         envelope, slot.running = slot.running, None
         ending, slot.ending = slot.ending, None
+        if slot.exile is not None:
+            slot.exile.end(slot)
         if envelope is not None:
             error = ending or Interrupted(
-                f"the asker left {type(envelope.frame).__name__}", "the asker left"
+                f"the asker left {type(frame_in(envelope)).__name__}", "the asker left"
             )
             self._settle(envelope, error=error)
+            if isinstance(ending, Interrupted):
+                self._cell.tally.interrupted += 1
+            else:
+                self._cell.tally.cancelled += 1
+            self._cell.forget_attempts(envelope)
             self._ended(envelope, "cancelled")
         self._cell.go_on()
 
     def _settle(self, envelope: Envelope, error: BaseException) -> None:
-        if isinstance(envelope, Exchange) and envelope.state is not RequestState.SETTLED:
-            envelope.settle(error=error)
+        request = envelope[1]
+        if isinstance(request, Exchange) and request.state is not RequestState.SETTLED:
+            request.settle(error=error)
 
-    def crash_error(self, envelope: Envelope, crash: BaseException) -> ActorCrashed:
+    def crash_error(self, frame: Frame, crash: BaseException) -> ActorCrashed:
+        """Return the error of the asker of *frame*."""
         error = ActorCrashed(
-            f"<Ref {self._cell.name!r}> crashed handling {type(envelope.frame).__name__}: {crash!r}"
+            f"<Ref {self._cell.name!r}> crashed handling {type(frame).__name__}: {crash!r}"
         )
         error.__cause__ = crash
         return error
@@ -290,8 +420,8 @@ class Loop:
                 HandlerEnded(
                     trio.current_time(),
                     self._cell.name,
-                    envelope.number,
-                    envelope.frame,
+                    envelope[0],
+                    frame_in(envelope),
                     outcome,
                 )
             )
@@ -308,19 +438,19 @@ class Loop:
                 self.control_runs = False
                 cell.go_on()
                 return  # noqa: ASYNC910
-            frame = envelope.frame
-            route = cell.routes.find(type(frame))
-            assert route is not None  # admitted
+            frame = frame_in(envelope)
             if cell.stage.observers:
                 cell.stage.observers.notify(
-                    HandlerStarted(trio.current_time(), cell.name, envelope.number, frame)
+                    HandlerStarted(trio.current_time(), cell.name, envelope[0], frame)
                 )
             try:
-                getattr(self._actor, route.name)(frame)
+                self._handler(frame)(frame)
             except Exception as exc:
                 self._ended(envelope, type(exc).__name__)
+                cell.quarantine(envelope, exc)
                 self.crash(exc)
                 return  # noqa: ASYNC910
+            cell.tally.handled += 1
             self._ended(envelope, "replied")
 
 

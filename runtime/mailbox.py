@@ -21,37 +21,30 @@ Under the ``drop_*`` policies no sender blocks, so there it is safe.
 from collections.abc import Callable
 from typing import Final, Literal, TypeAlias, get_args
 
-import attrs
 import trio
 
-from greenroom.runtime.envelope import Envelope, Exchange
+from greenroom.runtime.envelope import Envelope, Exchange, frame_in
 from greenroom.runtime.errors import MailboxFull
+from greenroom.runtime.frames import ControlFrame
 from greenroom.runtime.lifecycle import RequestState
 
-__all__ = ["DEFAULT_CAPACITY", "FullPolicy", "Mailbox", "MailboxStatistics", "is_tombstone"]
+__all__ = ["DEFAULT_CAPACITY", "FullPolicy", "Mailbox", "is_tombstone"]
 
 FullPolicy: TypeAlias = Literal["wait", "fail", "drop_newest", "drop_oldest"]
 
 DEFAULT_CAPACITY: Final = 64
 
 
-@attrs.frozen
-class MailboxStatistics:
-    """A mailbox at one moment, in frames."""
-
-    capacity: int
-    queued: int
-    """In the data lane, tombstones of cancelled requests included."""
-    control: int
-    """In the control lane."""
-    waiting: int
-    """Senders blocked for room."""
-    dropped: int
-    """Dropped by policy."""
-
-
 class Mailbox:
-    """The lanes, the numbers and the policy of one actor's inbox."""
+    """
+    The lanes and the policy of one actor's inbox.
+
+    Attributes:
+        capacity: Of each lane, in frames.
+        full: What a full data lane does.
+        send_nowait, send: The channel's own, for the data lane; see `put_nowait`, `put`.
+        receive_nowait, receive: Likewise, at the other end.
+    """
 
     __slots__ = (
         "_control_receive",
@@ -59,12 +52,11 @@ class Mailbox:
         "_receive",
         "_send",
         "capacity",
-        "dropped",
         "full",
-        "number",
         "receive",
         "receive_nowait",
-        "skip_before",
+        "send",
+        "send_nowait",
     )
 
     def __init__(
@@ -77,11 +69,10 @@ class Mailbox:
         if capacity == 0 and full.startswith("drop"):
             raise ValueError(f"full={full!r} needs a capacity of at least 1, to drop from")
         self.capacity = capacity
-        self.full = full
-        self.number = 0  # of the last envelope; counts on when an envelope is made
-        self.skip_before = 0  # interruptible envelopes below it are skipped; set by an interrupt
-        self.dropped = 0
+        self.full: FullPolicy = full
         self._send, self._receive = trio.open_memory_channel[Envelope](capacity)
+        self.send = self._send.send
+        self.send_nowait = self._send.send_nowait
         self.receive = self._receive.receive
         self.receive_nowait = self._receive.receive_nowait
         self._control_send: trio.MemorySendChannel[Envelope] | None = None
@@ -90,10 +81,11 @@ class Mailbox:
             lane = trio.open_memory_channel[Envelope](max(1, capacity))
             self._control_send, self._control_receive = lane
 
-    def next_number(self) -> int:
-        """Number an envelope; called when it is sent, before any wait for room."""
-        self.number += 1
-        return self.number
+    def renewed(self) -> "Mailbox":
+        """Return an empty mailbox of the same kind."""
+        return Mailbox(
+            capacity=self.capacity, full=self.full, control=self._control_send is not None
+        )
 
     # -- in
 
@@ -109,19 +101,12 @@ class Mailbox:
             trio.ClosedResourceError: the intake is closed.
         """
         try:
-            self._send.send_nowait(envelope)
+            self.send_nowait(envelope)
         except trio.WouldBlock:
             if self.full in ("wait", "fail"):
-                raise MailboxFull(
-                    f"{type(envelope.frame).__name__} not sent: the mailbox holds "
-                    f"{self.capacity} frames and takes no more now"
-                ) from None
+                raise self.full_error(envelope) from None
             return self._drop_for(envelope)
         return None
-
-    async def put(self, envelope: Envelope) -> None:
-        """Wait for room; as `trio.MemorySendChannel.send`, cancelled means not sent (I1)."""
-        await self._send.send(envelope)
 
     def _drop_for(self, envelope: Envelope) -> Envelope:
         """Make room by the policy, in one sync step, and return what was dropped."""
@@ -134,19 +119,27 @@ class Mailbox:
         candidates = queue if self.full == "drop_oldest" else [envelope, *reversed(queue)]
         # a tombstone is nobody's loss, so it goes first
         victim = next((e for e in queue if is_tombstone(e)), None) or next(
-            (e for e in candidates if not e.frame.uninterruptible), None
+            (e for e in candidates if not frame_in(e).uninterruptible), None
         )
         for kept in queue if victim is None else [*queue, envelope]:
             if kept is not victim:
-                self._send.send_nowait(kept)
+                self.send_nowait(kept)
         if victim is None:
             raise MailboxFull(
-                f"{type(envelope.frame).__name__} not sent: the mailbox holds {self.capacity} "
+                f"{type(frame_in(envelope)).__name__} not sent: the mailbox holds {self.capacity} "
                 f"uninterruptible frames, and none of them may be dropped"
             )
-        if not is_tombstone(victim):
-            self.dropped += 1
         return victim
+
+    def full_error(self, envelope: Envelope) -> MailboxFull:
+        """Return the error for *envelope*, for which there is no room."""
+        frame = frame_in(envelope)
+        name = type(frame).__name__
+        if isinstance(frame, ControlFrame):
+            return MailboxFull(f"{name} not sent: the control lane is full")
+        return MailboxFull(
+            f"{name} not sent: the mailbox holds {self.capacity} frames and takes no more now"
+        )
 
     def put_control_nowait(self, envelope: Envelope) -> None:
         """Put *envelope* in the control lane; raises as `put_nowait`."""
@@ -154,9 +147,7 @@ class Mailbox:
         try:
             self._control_send.send_nowait(envelope)
         except trio.WouldBlock:
-            raise MailboxFull(
-                f"{type(envelope.frame).__name__} not sent: the control lane is full"
-            ) from None
+            raise self.full_error(envelope) from None
 
     async def put_control(self, envelope: Envelope) -> None:
         """Wait for room in the control lane."""
@@ -169,10 +160,6 @@ class Mailbox:
         """Wait for the next control frame; raises `trio.EndOfChannel` once closed and empty."""
         assert self._control_receive is not None
         return await self._control_receive.receive()
-
-    def skips(self, envelope: Envelope) -> bool:
-        """Tell whether an interrupt came after *envelope* was sent, and takes it (R2)."""
-        return envelope.number < self.skip_before and not envelope.frame.uninterruptible
 
     # -- the end
 
@@ -199,21 +186,20 @@ class Mailbox:
     @property
     def has_backlog(self) -> bool:
         """Whether frames wait in the data lane, that is, no slot was waiting for them."""
-        return self._send.statistics().current_buffer_used > 0
+        return self.data.current_buffer_used > 0
 
-    def statistics(self) -> MailboxStatistics:
-        """Return the figures of this moment."""
-        data = self._send.statistics()
-        control = self._control_send.statistics() if self._control_send else None
-        return MailboxStatistics(
-            capacity=self.capacity,
-            queued=data.current_buffer_used,
-            control=control.current_buffer_used if control else 0,
-            waiting=data.tasks_waiting_send + (control.tasks_waiting_send if control else 0),
-            dropped=self.dropped,
-        )
+    @property
+    def data(self) -> trio.MemoryChannelStatistics:
+        """The figures of the data lane."""
+        return self._send.statistics()
+
+    @property
+    def control(self) -> trio.MemoryChannelStatistics | None:
+        """The figures of the control lane; None where there is none."""
+        return self._control_send.statistics() if self._control_send else None
 
 
 def is_tombstone(envelope: Envelope) -> bool:
     """Tell whether *envelope* is a request that was cancelled while it waited (R2)."""
-    return isinstance(envelope, Exchange) and envelope.state is RequestState.SETTLED
+    content = envelope[1]
+    return isinstance(content, Exchange) and content.state is RequestState.SETTLED

@@ -1,16 +1,18 @@
 """A `Ref`: all of an actor that others may hold."""
 
 from collections.abc import Iterable
+from contextvars import copy_context
+from threading import get_ident
 from typing import Final, TypeVar, cast
 
 import trio
 
-from greenroom.runtime.cell import Cell, Down
-from greenroom.runtime.envelope import Envelope, Exchange
-from greenroom.runtime.errors import MailboxFull
+from greenroom.runtime.cell import ActorStatistics, Cell, Down, check_wait
+from greenroom.runtime.envelope import Envelope, Exchange, Slot
 from greenroom.runtime.frames import Frame, Request, StreamRequest
-from greenroom.runtime.mailbox import MailboxStatistics
+from greenroom.runtime.lifecycle import RequestState
 from greenroom.runtime.routes import Form
+from greenroom.runtime.stage import Occupant
 from greenroom.runtime.stream import ReplyStream
 
 __all__ = ["DEFAULT_BUFFER", "Ref"]
@@ -67,19 +69,25 @@ class Ref:
         Source: Elixir ``GenServer.cast/2``, with back-pressure.
         """
         cell = self._cell
-        cell.stage.check_thread()
-        cell.stage.check_run()
         await trio.lowlevel.checkpoint_if_cancelled()
-        control = cell.admit(frame)
-        envelope = Envelope(cell.mailbox.next_number(), frame)
-        try:
-            self._put_nowait(envelope, control=control)
-        except MailboxFull:
-            if cell.mailbox.full != "wait" and not control:
-                raise
-            await cell.put(envelope, control=control)
+        if type(frame) in cell.quick and get_ident() == cell.thread:
+            cell.number = number = cell.number + 1
+            envelope: Envelope | None = None
+            try:
+                cell.send_nowait((number, frame))
+            except trio.WouldBlock:
+                if cell.mailbox.full == "wait":
+                    envelope = (number, frame)
+                else:
+                    cell.overflow((number, frame))
         else:
+            cell.stage.check_thread()
+            cell.stage.check_run()
+            envelope = cell.tell(frame)
+        if envelope is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await cell.put(envelope)
 
     def tell_nowait(self, frame: Frame) -> None:
         """
@@ -92,15 +100,26 @@ class Ref:
         Checkpoint: never.
         """
         cell = self._cell
-        control = cell.admit(frame)
-        self._put_nowait(Envelope(cell.mailbox.next_number(), frame), control=control)
+        if type(frame) in cell.quick and get_ident() == cell.thread:
+            cell.number = number = cell.number + 1
+            try:
+                cell.send_nowait((number, frame))
+            except trio.WouldBlock:
+                if cell.mailbox.full == "wait":
+                    raise cell.unsent((number, frame)) from None
+                cell.overflow((number, frame))
+            return
+        if (envelope := cell.tell(frame)) is not None:
+            raise cell.unsent(envelope)
 
-    def _put_nowait(self, envelope: Envelope, *, control: bool) -> None:
-        if control:
-            self._cell.mailbox.put_control_nowait(envelope)
-            self._cell.was_put(envelope)
-        else:
-            self._cell.put_nowait(envelope)
+    def check_tell(self, frame: Frame) -> None:
+        """
+        Check that *frame* is one that can be told to this actor, without sending it.
+
+        Raises:
+            NotHandled, TypeError: as `tell`.
+        """
+        self._cell.check_told(frame)
 
     async def tell_all(self, frames: Iterable[Frame]) -> None:
         """
@@ -110,14 +129,24 @@ class Ref:
 
         Checkpoint: always, and at least every 64 frames.
         """
+        cell = self._cell
         await trio.lowlevel.checkpoint()
-        for count, frame in enumerate(frames, 1):
-            if count % 64 == 0:
+        cell.stage.check_thread()
+        count = 0
+        for frame in frames:
+            if (count := count + 1) >= 64:
+                count = 0
                 await trio.lowlevel.checkpoint()
-            try:
-                self.tell_nowait(frame)
-            except MailboxFull:
-                await self.tell(frame)
+            if type(frame) in cell.quick:
+                cell.number = number = cell.number + 1
+                try:
+                    cell.send_nowait((number, frame))
+                except trio.WouldBlock:
+                    if not cell.put_nowait((number, frame)):
+                        await cell.put((number, frame))
+                        count = 0
+            elif (envelope := cell.tell(frame)) is not None:
+                await cell.put(envelope)
 
     async def ask(self, request: Request[ReplyT]) -> ReplyT:
         """
@@ -134,6 +163,7 @@ class Ref:
             ActorCrashed: handling it raised; see ``__cause__``.
             ActorRestarted: another crash took it along.
             ActorStopped: the actor stopped before it handled the request.
+            DeadlockError: the actor, or one that it waits for, waits for this handler (R24).
             MailboxFull, Dropped: by the mailbox's policy.
 
         Cancellation:
@@ -147,16 +177,54 @@ class Ref:
         Source: Elixir ``GenServer.call/3``; the cancellation is ours.
         """
         cell = self._cell
+        is_quick = cell.quick.get(type(request)) and get_ident() == cell.thread
+        if not is_quick:
+            self._check_ask(request)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not is_quick:
+            cell.check_open(request)
+        cell.number = number = cell.number + 1
+        exchange = Exchange(number, request, cell, copy_context())
+        if cell.wants_deadlines:
+            exchange.deadline = trio.current_effective_deadline()
+        task = trio.lowlevel.current_task()
+        slot = cell.stage.slots.get(task)
+        if slot is None:
+            if not cell.put_nowait((number, exchange)):
+                await cell.put((number, exchange))
+            if exchange.state is not RequestState.SETTLED:
+                exchange.asker = task
+                await trio.lowlevel.wait_task_rescheduled(exchange.abort)
+                exchange.raise_if_cancelled()
+        else:
+            await self._ask_within(slot, exchange)
+        if exchange.error is not None:
+            await exchange.outcome()
+        return cast("ReplyT", exchange.value)  # noqa: ASYNC910 - it waited for the reply
+
+    def _check_ask(self, request: object) -> None:
+        """Raise what is wrong with asking *request* now, if anything is."""
         if not isinstance(request, Request):
             raise TypeError(
                 f"ask takes a Request, not {request!r}; write ref.stream(...) for a StreamRequest, "
                 f"ref.tell(...) for another frame"
             )
-        cell.route(request, Form.RETURNING)
-        exchange = Exchange(cell.mailbox.next_number(), request, cell)
-        await cell.send(exchange)
-        await exchange.wait()
-        return cast("ReplyT", await exchange.outcome())
+        self._cell.check_handled(cast("Frame", request), Form.RETURNING)
+        self._cell.stage.check_thread()
+        self._cell.stage.check_run()
+
+    async def _ask_within(self, slot: Occupant, exchange: Exchange) -> None:
+        """Send *exchange* from a handler's task and wait until it is settled (R24)."""
+        assert isinstance(slot, Slot)
+        check_wait(slot, exchange)
+        waiting, slot.waiting = slot.waiting, exchange
+        try:
+            envelope = (exchange.number, exchange)
+            if not self._cell.put_nowait(envelope):
+                await self._cell.put(envelope)
+            await exchange.wait()
+        finally:
+            slot.waiting = waiting
 
     def stream(
         self, request: StreamRequest[FrameT], *, buffer: int = DEFAULT_BUFFER
@@ -179,13 +247,15 @@ class Ref:
                 f"stream takes a StreamRequest, not {request!r}; write ref.ask(...) for a Request, "
                 f"ref.tell(...) for another frame"
             )
-        self._cell.route(request, Form.STREAMING)
+        self._cell.check_handled(request, Form.STREAMING)
         return ReplyStream(self._cell, request, buffer)
 
     def interrupt(self, reason: str = "interrupted") -> None:
         """
-        Cancel what the actor is doing and skip what is queued now (R20).
+        Cancel what the actor and all that it owns are doing, and skip what is queued now (R20, R21).
 
+        Owned are the actors that it spawned, and theirs; all this is one step, and what the
+        cancelled handlers still tell one another from their cleanup is dropped.
         Uninterruptible frames are neither cancelled nor skipped, and keep their order. The actor's
         ``on_interrupt`` runs before its next frame. Askers get `Interrupted`, or their reply if the
         handler still makes one.
@@ -216,6 +286,6 @@ class Ref:
         """
         return await self._cell.wait_stopped()
 
-    def statistics(self) -> MailboxStatistics:
-        """Return the figures of the actor's mailbox at this moment."""
-        return self._cell.mailbox.statistics()
+    def statistics(self) -> ActorStatistics:
+        """Return the figures of the actor at this moment."""
+        return self._cell.statistics()

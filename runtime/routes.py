@@ -63,11 +63,13 @@ class Route:
 class Routes:
     """The handlers of one actor class."""
 
-    __slots__ = ("_found", "_table", "has_control")
+    __slots__ = ("_found", "_table", "has_control", "quick")
 
     def __init__(self, table: dict[type[Frame], Route]) -> None:
         self._table = table
         self._found: dict[type[Frame], Route | None] = {}  # one entry for each class ever looked up
+        # those of them that are told or asked, and whether they may be asked
+        self.quick: dict[type, bool] = {}
         self.has_control = any(route.form is Form.CONTROL for route in table.values())
 
     def find(self, frame: type[Frame]) -> Route | None:
@@ -79,6 +81,8 @@ class Routes:
             routes = (self._table.get(base) for base in frame.__mro__)
             found = next((route for route in routes if route and route.form is form), None)
             self._found[frame] = found
+            if found is not None and found.form is Form.RETURNING:
+                self.quick[frame] = issubclass(frame, Request)
             return found
 
     def names(self) -> str:

@@ -2,14 +2,18 @@
 
 import contextvars
 import logging
+import random
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import trio
 
+from greenroom.runtime.accounts import Tally
 from greenroom.runtime.alarms import Alarms
-from greenroom.runtime.events import CleanupOverran, Observer, Observers
+from greenroom.runtime.events import CleanupOverran, DeadLetter, HandlerSlow, Observer, Observers
+from greenroom.runtime.frames import Frame
+from greenroom.runtime.stacks import stack_of
 
 __all__ = ["Occupant", "Stage"]
 
@@ -22,6 +26,23 @@ class Occupant(Protocol):
     @property
     def actor(self) -> str: ...
 
+    @property
+    def stage(self) -> "Stage": ...
+
+
+# Which slot runs in which task, for all runtimes of one `trio.run`: waits cross between them (R24).
+_slots_of_run: trio.lowlevel.RunVar[dict[trio.lowlevel.Task, Occupant]] = trio.lowlevel.RunVar(
+    "greenroom.runtime slots"
+)
+
+
+def _shared_slots() -> dict[trio.lowlevel.Task, Occupant]:
+    try:
+        return _slots_of_run.get()
+    except LookupError:
+        _slots_of_run.set({})
+        return _slots_of_run.get()
+
 
 class Stage:
     """
@@ -31,24 +52,37 @@ class Stage:
         name: The runtime's name, for messages.
         alarms: Deadlines of cleanups and drains.
         observers: Who is told of events.
+        undelivered: Who is told of dead letters, beside the observers; set by `system`.
         slots: Which slot runs in which task; kept by the loop.
         incarnations: The first task of each actor, as long as it lives; kept by the loop.
         cleanup_grace: Seconds that a caller waits for a cancelled handler.
         drain_grace: Seconds that a stopping actor has for what is queued.
+        slow_after: Seconds after which a handler is named as slow; ``inf`` for never.
+        measure: Handlers are timed.
+        rng: Where all chance of the runtime comes from.
         context: The context variables that actor tasks start with.
+        thread: The ident of the thread that all this runs in.
+        tally: How frames to actors that are over ended.
+        numbered: How many frames these actors numbered.
     """
 
     __slots__ = (
-        "_thread",
         "_token",
         "alarms",
         "cleanup_grace",
         "context",
         "drain_grace",
         "incarnations",
+        "measure",
         "name",
+        "numbered",
         "observers",
+        "rng",
         "slots",
+        "slow_after",
+        "tally",
+        "thread",
+        "undelivered",
     )
 
     def __init__(
@@ -58,24 +92,38 @@ class Stage:
         observers: Iterable[Observer],
         cleanup_grace: float,
         drain_grace: float,
+        slow_after: float,
+        measure: bool,
+        seed: int | None,
     ) -> None:
-        for field, value in (("cleanup_grace", cleanup_grace), ("drain_grace", drain_grace)):
+        seconds = {
+            "cleanup_grace": cleanup_grace,
+            "drain_grace": drain_grace,
+            "slow_after": slow_after,
+        }
+        for field, value in seconds.items():
             if not value >= 0:
                 raise ValueError(f"{field} must be seconds >= 0 or math.inf, not {value!r}")
         self.name = name
         self.alarms = Alarms()
         self.observers = Observers(observers)
-        self.slots: dict[trio.lowlevel.Task, Occupant] = {}
+        self.undelivered: Callable[[DeadLetter], None] | None = None
+        self.slots = _shared_slots()
         self.incarnations: set[trio.lowlevel.Task] = set()
         self.cleanup_grace = cleanup_grace
         self.drain_grace = drain_grace
+        self.slow_after = slow_after
+        self.measure = measure
+        self.rng = random.Random(seed)
         self.context = contextvars.copy_context()
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
+        self.tally = Tally()
+        self.numbered = 0
         self._token = trio.lowlevel.current_trio_token()
 
     def check_thread(self) -> None:
         """Raise a RuntimeError unless this is the runtime's own thread (R30); cheap."""
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self.thread:
             raise RuntimeError(
                 f"a ref of runtime {self.name!r} was used in another thread; there, write "
                 f"trio.from_thread.run(ref.ask, frame, trio_token=token)"
@@ -105,23 +153,46 @@ class Stage:
     def name_occupants(self) -> None:
         """Report every slot that is still there: the runtime was cancelled a grace ago (R10)."""
         for task, slot in list(self.slots.items()):
-            self.report_overrun(slot.actor, None, slot.actor, task)
+            if slot.stage is self:
+                self.report_overrun(slot.actor, None, slot.actor, task)
 
     def report_overrun(
         self, culprit: str, number: int | None, waited_by: str, task: trio.lowlevel.Task
     ) -> None:
         """Name an actor that outlived its cleanup bound, to the log and to observers (R10)."""
-        stack = tuple(
-            f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}"
-            for frame, line in task.iter_await_frames()
-        )
+        stack = stack_of(task)
         _log.warning(
             "%r was still cleaning up %g s after it was cancelled; it waits at %s",
             culprit,
             self.cleanup_grace,
-            stack[-1] if stack else "an unknown place",
+            stack[-1].strip() if stack else "an unknown place",
         )
         if self.observers:
             self.observers.notify(
                 CleanupOverran(trio.current_time(), culprit, number, waited_by, stack)
             )
+
+    def report_slow(
+        self, actor: str, number: int, frame: Frame, seconds: float, task: trio.lowlevel.Task
+    ) -> None:
+        """Name a handler that has run for longer than it may."""
+        stack = stack_of(task)
+        _log.warning(
+            "%r has been handling %s for %g s; it waits at %s",
+            actor,
+            type(frame).__name__,
+            seconds,
+            stack[-1].strip() if stack else "an unknown place",
+        )
+        if self.observers:
+            self.observers.notify(
+                HandlerSlow(trio.current_time(), actor, number, frame, seconds, stack)
+            )
+
+    def dead_letter(self, actor: str, number: int, frame: Frame, reason: str) -> None:
+        """Tell observers, and the topic of dead letters, of one."""
+        if self.observers or self.undelivered is not None:
+            letter = DeadLetter(trio.current_time(), actor, number, frame, reason)
+            self.observers.notify(letter)
+            if self.undelivered is not None:
+                self.undelivered(letter)

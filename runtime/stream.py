@@ -11,14 +11,16 @@ that no full channel and no cancellation can come between a start and its end; t
 is buffered, then these, then the outcome.
 """
 
+import contextvars
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar, cast
 
 import trio
 
-from greenroom.runtime.cell import Cell
-from greenroom.runtime.envelope import Exchange
+from greenroom.runtime.cell import Cell, check_wait
+from greenroom.runtime.envelope import Exchange, Slot
 from greenroom.runtime.events import FrameEmitted
 from greenroom.runtime.frames import Frame, StreamRequest
 from greenroom.runtime.lifecycle import RequestState
@@ -33,16 +35,33 @@ _MOST_WITHOUT_CHECKPOINT: Final = 64
 class StreamExchange(Exchange):
     """An exchange whose reply is a stream of frames."""
 
-    __slots__ = ("closing", "discarded", "receive", "send", "sent")
+    __slots__ = ("closing", "consumer", "discarded", "receive", "send", "sent")
 
-    def __init__(self, number: int, frame: Frame, cell: Cell, buffer: int) -> None:
-        super().__init__(number, frame, cell)
+    def __init__(
+        self,
+        number: int,
+        frame: Frame,
+        cell: Cell,
+        buffer: int,
+        context: contextvars.Context | None = None,
+    ) -> None:
+        super().__init__(number, frame, cell, context)
+        self.consumer: Slot | None = None  # the handler that entered the stream, if one did
         self.send, self.receive = trio.open_memory_channel[Frame](buffer)
         self.closing: deque[Frame] = deque()  # at most what one `emit.close` was given
         # how many frames went into the channel, and of these, those that `drain` took out again;
         # the rest is with the asker, or was handed to its waiting task, which will have it
         self.sent = 0
         self.discarded: list[Frame] = []
+
+    @property
+    def may_be_redelivered(self) -> bool:
+        return super().may_be_redelivered and not self.sent and not self.is_closed
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more can be emitted."""
+        return self.send.statistics().open_send_channels == 0
 
     def discard_unread(self) -> None:
         """Forget what is buffered, so that delivered is what the asker took (R12)."""
@@ -62,6 +81,31 @@ class StreamExchange(Exchange):
         """End the stream, then settle it as any request."""
         self.send.close()
         super().settle(value, error)
+
+    def describe(self) -> str:
+        return f"waits for {self.addressee.name!r} to stream {type(self.frame).__name__}"
+
+
+class _Taking:
+    """What an emitter waits for: that its consumer takes something."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: StreamExchange) -> None:
+        self._exchange = exchange
+
+    def blockers(self) -> Sequence[Slot] | None:
+        # the task that entered the stream need not be the one that reads it; where any other could
+        # be, that one may go on
+        consumer = self._exchange.consumer
+        if consumer is None or consumer.task.child_nurseries or consumer.owner.has_helpers:
+            return None
+        return (consumer,)
+
+    def describe(self) -> str:
+        frame = type(self._exchange.frame).__name__
+        taker = self._exchange.consumer.actor if self._exchange.consumer else "somebody"
+        return f"waits for {taker!r} to take what it streams for {frame}"
 
 
 class Emit(Generic[FrameT]):
@@ -110,16 +154,30 @@ class Emit(Generic[FrameT]):
             exchange.send.send_nowait(frame)
             self._count += 1
         except trio.WouldBlock:
-            try:
-                await exchange.send.send(frame)
-            except trio.ClosedResourceError:
-                raise RuntimeError(
-                    f"emit({type(frame).__name__}) waited while its stream was closed"
-                ) from None
+            await self._wait_to_emit(frame)
             self._count = 0
         exchange.sent += 1
         if self._cell.stage.observers:
             self._notify(frame)
+
+    async def _wait_to_emit(self, frame: FrameT) -> None:
+        exchange = self._exchange
+        slot = exchange.slot
+        if slot is not None and slot.task is not trio.lowlevel.current_task():
+            slot = None  # a task below the handler's: no edge (R24)
+        if slot is not None:
+            wait = _Taking(exchange)
+            check_wait(slot, wait)
+            slot.waiting = wait
+        try:
+            await exchange.send.send(frame)
+        except trio.ClosedResourceError:
+            raise RuntimeError(
+                f"emit({type(frame).__name__}) waited while its stream was closed"
+            ) from None
+        finally:
+            if slot is not None:
+                slot.waiting = None
 
     def close(self, *frames: FrameT) -> None:
         """
@@ -224,8 +282,19 @@ class ReplyStream(Generic[FrameT]):
         if self._exchange is not None:
             raise RuntimeError("a stream can be entered once; call ref.stream() again")
         cell = self._cell
-        exchange = StreamExchange(cell.mailbox.next_number(), self._request, cell, self._buffer)
-        await cell.send(exchange)
+        cell.stage.check_thread()
+        cell.stage.check_run()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        cell.check_open(self._request)
+        exchange = StreamExchange(
+            cell.next_number(), self._request, cell, self._buffer, contextvars.copy_context()
+        )
+        if cell.wants_deadlines:
+            exchange.deadline = trio.current_effective_deadline()
+        slot = cell.stage.slots.get(trio.lowlevel.current_task())
+        exchange.consumer = slot if isinstance(slot, Slot) else None
+        if not cell.put_nowait((exchange.number, exchange)):
+            await cell.put((exchange.number, exchange))
         self._exchange = exchange  # from here on there is a request to end
         await trio.lowlevel.cancel_shielded_checkpoint()
         return self
@@ -246,7 +315,8 @@ class ReplyStream(Generic[FrameT]):
         await exchange.wait_over()  # noqa: ASYNC102 - bounded by the alarm that `cancel` set
         self._unread = tuple(exchange.drain())
         if was_settled and exchange.error is not None and not self._is_read:
-            self._cell.dead_letter(exchange, f"{type(exchange.error).__name__}, which nobody read")
+            envelope = (exchange.number, exchange)
+            self._cell.dead_letter(envelope, f"{type(exchange.error).__name__}, which nobody read")
 
     def __aiter__(self) -> Self:
         return self
@@ -258,6 +328,7 @@ class ReplyStream(Generic[FrameT]):
         Raises:
             StopAsyncIteration: the handler returned, and every frame was taken.
             RequestError: the handler did not return; see ``Ref.ask``.
+            DeadlockError: it never could (R24).
             trio.BusyResourceError: another task waits for the next frame.
 
         Cancellation: no frame is lost; the request is cancelled when the block is left (R8).
@@ -274,17 +345,33 @@ class ReplyStream(Generic[FrameT]):
         except trio.WouldBlock:
             self._count = 0
             self._check_sole_reader()
-            self._waits = True
+            slot = self._begin_wait(exchange)
             try:
                 frame = await exchange.receive.receive()
             except trio.EndOfChannel:
-                self._waits = False
+                self._end_wait(slot)
                 return await self._last()
             finally:
-                self._waits = False
+                self._end_wait(slot)
         except trio.EndOfChannel:
             return await self._last()
         return cast("FrameT", frame)  # noqa: ASYNC910
+
+    def _begin_wait(self, exchange: StreamExchange) -> Slot | None:
+        """Note that this task waits, and return the slot whose wait it is (R24)."""
+        slot = self._cell.stage.slots.get(trio.lowlevel.current_task())
+        if not isinstance(slot, Slot):
+            slot = None
+        else:
+            check_wait(slot, exchange)
+            slot.waiting = exchange
+        self._waits = True
+        return slot
+
+    def _end_wait(self, slot: Slot | None) -> None:
+        self._waits = False
+        if slot is not None:
+            slot.waiting = None
 
     def _check_sole_reader(self) -> None:
         if self._waits:
@@ -295,11 +382,11 @@ class ReplyStream(Generic[FrameT]):
         if exchange.closing:
             return cast("FrameT", exchange.closing.popleft())  # noqa: ASYNC910
         self._check_sole_reader()
-        self._waits = True
+        slot = self._begin_wait(exchange)
         try:
             await exchange.wait(link=False)
         finally:
-            self._waits = False
+            self._end_wait(slot)
         self._is_read = True
         await exchange.outcome()
         raise StopAsyncIteration

@@ -1,19 +1,23 @@
 """`open_runtime`: the block that owns every actor, and the root of their tree."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+import math
+import random
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import trio
 
+from greenroom.runtime.accounts import Accounts, Tally
 from greenroom.runtime.actor import Actor
 from greenroom.runtime.cell import Cell
 from greenroom.runtime.events import Observer
 from greenroom.runtime.groups import bare
-from greenroom.runtime.incarnation import Children
 from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy
 from greenroom.runtime.ref import Ref
+from greenroom.runtime.restart import ChildKind, Supervision
 from greenroom.runtime.stage import Stage
+from greenroom.runtime.supervisor import Children, Names
 
 __all__ = ["CLEANUP_GRACE", "DRAIN_GRACE", "Runtime", "open_runtime"]
 
@@ -24,13 +28,21 @@ DRAIN_GRACE: Final = 5.0
 class Runtime:
     """Where actors are spawned; made by `open_runtime`."""
 
-    def __init__(self, stage: Stage, start_soon: Callable[..., None]) -> None:
+    def __init__(
+        self, stage: Stage, start_soon: Callable[..., None], supervision: Supervision
+    ) -> None:
         self.name = stage.name
-        self._names: dict[str, Cell] = {}
-        self._children = Children(stage, self._names, self, start_soon, None)
+        self._stage = stage
+        self._names = Names()
+        self._children = Children(stage, self._names, self, start_soon, None, supervision)
 
     def __repr__(self) -> str:
         return f"<Runtime {self.name!r}, {len(self._names)} actors>"
+
+    @property
+    def rng(self) -> random.Random:
+        """The runtime's random numbers; seeded by ``open_runtime(seed=...)`` (R25)."""
+        return self._stage.rng
 
     async def spawn(
         self,
@@ -39,16 +51,24 @@ class Runtime:
         name: str | None = None,
         capacity: int = DEFAULT_CAPACITY,
         full: FullPolicy = "wait",
+        restart: ChildKind | None = None,
+        redeliver: int = 0,
     ) -> Ref:
         """
         Start an actor, and return once its ``on_start`` is done: as ``nursery.start(fn, *args)``.
 
         Args:
             factory: An `Actor` class, or a function that returns an actor. It and *args* are what a
-                restart will call again; for keyword arguments write ``functools.partial``.
+                restart calls again; for keyword arguments write ``functools.partial``.
             name: Unique among living actors; made from the class's name if not given.
             capacity: Of the mailbox, in frames, >= 0.
             full: What a full mailbox does: see `mailbox`.
+            restart: ``"permanent"``, ``"transient"`` or ``"temporary"``: what the parent's
+                supervision does when the actor ends (see `restart`). None: the actor is not
+                supervised, and its crash is a crash of its parent.
+            redeliver: How often a frame whose handler crashed is delivered again, before any other,
+                to the incarnation that follows; then it is quarantined. A request that has
+                streamed something is not.
 
         Raises:
             Exception: what ``on_start`` or the factory raised; the actor is then gone.
@@ -58,7 +78,28 @@ class Runtime:
 
         Checkpoint: always on return.
         """
-        return await self._children.spawn(factory, *args, name=name, capacity=capacity, full=full)
+        return await self._children.spawn(
+            factory,
+            *args,
+            name=name,
+            capacity=capacity,
+            full=full,
+            restart=restart,
+            redeliver=redeliver,
+        )
+
+    async def terminate(self, ref: Ref) -> None:
+        """
+        Stop a child of the runtime for good, also a permanent one, and wait until it is over.
+
+        Raises:
+            ValueError: *ref* was not spawned by this runtime, but by an actor.
+
+        Cancellation: the child stops all the same.
+
+        Checkpoint: always.
+        """
+        await self._children.terminate(ref)
 
     def find(self, name: str) -> Ref:
         """
@@ -67,15 +108,38 @@ class Runtime:
         Raises:
             LookupError: there is none now.
         """
-        try:
-            return Ref(self._names[name])
-        except KeyError:
-            names = ", ".join(sorted(self._names)) or "none"
-            raise LookupError(f"no living actor is named {name!r}; there are: {names}") from None
+        cell = self._names.find(name)
+        if cell is None:
+            names = ", ".join(sorted(self._names.living())) or "none"
+            raise LookupError(f"no living actor is named {name!r}; there are: {names}")
+        return Ref(cell)
+
+    async def wait_for(self, name: str) -> Ref:
+        """
+        Wait until an actor of this name is spawned, and return its ref.
+
+        Cancellation: nothing changes.
+
+        Checkpoint: always.
+        """
+        return Ref(await self._names.wait_for(name))
 
     def living(self) -> tuple[str, ...]:
         """Return the names of all living actors, in order of spawning."""
-        return tuple(self._names)
+        return self._names.living()
+
+    def accounts(self) -> Accounts:
+        """Return where all frames went that were sent to the actors of this runtime."""
+        totals, numbered = Tally(), self._stage.numbered
+        totals.add(self._stage.tally)
+        for cell in self._cells():
+            totals.add(cell.tally)
+            numbered += cell.number
+        return totals.accounts(numbered)
+
+    def _cells(self) -> Iterator[Cell]:
+        for child in self._children.cells:
+            yield from child.family()
 
     async def stop(self) -> None:
         """
@@ -93,6 +157,10 @@ async def open_runtime(
     observers: Iterable[Observer] = (),
     cleanup_grace: float = CLEANUP_GRACE,
     drain_grace: float = DRAIN_GRACE,
+    slow_after: float = math.inf,
+    measure: bool = False,
+    supervision: Supervision | None = None,
+    seed: int | None = None,
 ) -> AsyncGenerator[Runtime]:
     """
     Open a runtime: ``async with open_runtime() as runtime``.
@@ -106,6 +174,12 @@ async def open_runtime(
         observers: Called with each `events.Event`.
         cleanup_grace: How long a caller waits for a handler that it cancelled (seconds, >= 0).
         drain_grace: How long a stopping actor may handle what is queued (seconds, >= 0).
+        slow_after: How long a handler may run until it is named, with its stack, in the log and to
+            observers (seconds, >= 0); it goes on.
+        measure: Whether to add up the time in handlers, for ``ref.statistics()``.
+        supervision: What to do when a child that was spawned with ``restart`` ends; by default each
+            is restarted by itself, up to 3 times in 5 seconds.
+        seed: For `Runtime.rng`, from which all chance of the runtime comes (R25).
 
     Raises:
         Exception: the body's own, unwrapped; or the crash of an actor, itself; or, if both or
@@ -118,14 +192,22 @@ async def open_runtime(
 
     Checkpoint: entry, never; exit, always.
     """
-    stage = Stage(name, observers=observers, cleanup_grace=cleanup_grace, drain_grace=drain_grace)
+    stage = Stage(
+        name,
+        observers=observers,
+        cleanup_grace=cleanup_grace,
+        drain_grace=drain_grace,
+        slow_after=slow_after,
+        measure=measure,
+        seed=seed,
+    )
     with bare():
         async with trio.open_nursery() as around:
             around.start_soon(stage.alarms.run, name=f"{name} (alarms)")
             try:
                 with bare():
                     async with trio.open_nursery() as nursery:
-                        runtime = Runtime(stage, nursery.start_soon)
+                        runtime = Runtime(stage, nursery.start_soon, supervision or Supervision())
                         try:
                             yield runtime
                             await runtime.stop()
@@ -136,4 +218,7 @@ async def open_runtime(
                             raise
             finally:
                 stage.alarms.close()
-    assert not runtime.living(), "a runtime ended with actors alive; this is a bug in Greenroom"
+            # on the way of an exception too, which these would otherwise hide
+            living, accounts = runtime.living(), runtime.accounts()
+            assert not living, f"a runtime ended with actors alive: {living}; a bug in Greenroom"
+            assert not accounts.pending, f"frames are unaccounted for: {accounts}; a bug likewise"

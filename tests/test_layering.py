@@ -18,9 +18,9 @@ ROOT = Path(__file__).parent.parent
 
 ROWS = {
     "runtime": (
-        *("errors", "frames", "codec", "events"),  # values
+        *("errors", "frames", "codec", "events", "accounts"),  # values
         *("lifecycle", "restart", "waits", "groups"),  # decisions; groups is pure as well
-        *("alarms", "stage"),  # what the actors of one runtime share
+        *("alarms", "stacks", "stage"),  # what the actors of one runtime share
         *(
             "routes",
             "envelope",

@@ -265,7 +265,7 @@ async def test_the_deadline_is_information(autojump_clock: trio.testing.MockCloc
     async def deadline(hand: Stagehand) -> float:
         return hand.deadline
 
-    class Told(Stagehand):
+    class Told(Stagehand, deadlines=True):
         async def on_start(self) -> None:
             self.log.append(str(self.deadline))
 

@@ -365,7 +365,7 @@ async def test_what_cannot_be_spawned_is_named() -> None:
 
 
 async def test_names_are_made_from_the_class_and_found_again() -> None:
-    """R18: a name that was freed is used again, and find says who there is."""
+    """R18: numbers count on, a name given is free again, and find says who there is."""
     async with open_runtime(name="house") as runtime:
         first = await runtime.spawn(Stagehand)
         second = await runtime.spawn(partial(Stagehand, log=[]))
@@ -376,7 +376,8 @@ async def test_names_are_made_from_the_class_and_found_again() -> None:
         assert repr(runtime) == "<Runtime 'house', 2 actors>"
         first.stop()
         await first.wait_stopped()
-        assert (await runtime.spawn(Stagehand)).name == "stagehand-1"
+        assert (await runtime.spawn(Stagehand)).name == "stagehand-3"
+        assert (await runtime.spawn(Stagehand, name="stagehand-1")).name == "stagehand-1"
         with pytest.raises(LookupError, match="no living actor is named 'x'; there are: stagehand"):
             runtime.find("x")
         await runtime.stop()

@@ -15,15 +15,21 @@ from greenroom.runtime.lifecycle import (
 
 LEGAL_ACTOR_MOVES = {
     ("starting", "running"),
+    ("starting", "restarting"),
     ("starting", "stopped"),
     ("running", "stopping"),
+    ("running", "restarting"),
     ("running", "stopped"),
+    ("stopping", "restarting"),
     ("stopping", "stopped"),
+    ("restarting", "starting"),
+    ("restarting", "stopped"),
 }
 LEGAL_REQUEST_MOVES = {
     ("queued", "running"),
     ("queued", "settled"),
     ("running", "closing"),
+    ("running", "queued"),
     ("running", "settled"),
     ("closing", "settled"),
 }
@@ -55,7 +61,9 @@ def test_a_request_moves_as_the_table_says_and_no_other_way(
 
 def test_an_illegal_move_names_what_is_allowed() -> None:
     """I6: the error says which moves there are."""
-    with pytest.raises(IllegalMove, match=r"from running to starting; allowed: stopped, stopping$"):
+    with pytest.raises(
+        IllegalMove, match=r"from running to starting; allowed: restarting, stopped, stopping$"
+    ):
         moved(ACTOR_MOVES, ActorState.RUNNING, ActorState.STARTING)
     with pytest.raises(IllegalMove, match=r"from settled to running; allowed: nothing$"):
         moved(REQUEST_MOVES, RequestState.SETTLED, RequestState.RUNNING)

@@ -52,11 +52,11 @@ async def test_what_is_queued_is_handled_before_the_end(autojump_clock: Clock) -
             await ref.ask(Echo("late"))
 
         assert told.value.reason == "stopped"
-        assert await ref.wait_stopped() == Down("stopped")
+        assert await ref.wait_stopped() == Down(ref.name, "stopped")
         assert trio.current_time() == 2
         assert log == ["1", "2", "on_stop"]
         assert runtime.living() == ()
-        assert await ref.wait_stopped() == Down("stopped")
+        assert await ref.wait_stopped() == Down(ref.name, "stopped")
 
 
 async def test_what_is_left_after_the_grace_is_cancelled(autojump_clock: Clock) -> None:
@@ -72,7 +72,7 @@ async def test_what_is_left_after_the_grace_is_cancelled(autojump_clock: Clock) 
             await trio.testing.wait_all_tasks_blocked()
             await ref.tell(Note("queued"))
             ref.stop()
-            assert await ref.wait_stopped() == Down("stopped")
+            assert await ref.wait_stopped() == Down(ref.name, "stopped")
 
             assert trio.current_time() == 3
 
@@ -119,7 +119,7 @@ async def test_a_stop_from_inside_its_own_handler(autojump_clock: Clock) -> None
             await ref.ask(Do(stop_and_wait))
 
         assert trio.current_time() == 5
-        assert await ref.wait_stopped() == Down("stopped")
+        assert await ref.wait_stopped() == Down(ref.name, "stopped")
 
 
 async def test_actors_stop_in_reverse_order_of_spawning(autojump_clock: Clock) -> None:
@@ -314,7 +314,7 @@ async def test_a_stop_while_it_starts_takes_effect_after_the_start(autojump_cloc
 
     async with open_runtime() as runtime:
         ref = await runtime.spawn(Early, log)
-        assert await ref.wait_stopped() == Down("stopped")
+        assert await ref.wait_stopped() == Down(ref.name, "stopped")
 
     assert log == ["from on_start", "on_stop"]
 

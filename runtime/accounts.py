@@ -1,0 +1,74 @@
+"""
+Message accounting: every frame that was sent ends in exactly one way, and the sums agree.
+
+A `Tally` is one actor's, counted up as frames end; when the actor is over it is added to the
+runtime's. `Accounts` is what users see of either.
+"""
+
+import attrs
+
+__all__ = ["Accounts", "Tally"]
+
+
+@attrs.frozen
+class Accounts:
+    """Where the frames went, that were sent to one actor or to all actors of a runtime."""
+
+    sent: int
+    """Into a mailbox, or dropped at its door by policy. The sum of all that follow."""
+    handled: int
+    """A handler returned, a control handler included."""
+    refused: int
+    """The handler raised `Refused`."""
+    crashed: int
+    """The handler crashed, and the frame was not delivered again."""
+    cancelled: int
+    """The asker left, or the actor was cancelled while a handler ran."""
+    interrupted: int
+    """By an interrupt, while a handler ran or in the queue."""
+    stale: int
+    """Told by a handler that an interrupt had taken, to an actor that it took as well."""
+    dropped: int
+    """By the policy of a full mailbox."""
+    undelivered: int
+    """In the mailbox when the actor stopped."""
+    pending: int
+    """Still queued, or being handled; 0 once the actor is over."""
+
+
+class Tally:
+    """Counts frames by how they ended."""
+
+    __slots__ = (
+        "cancelled",
+        "crashed",
+        "dropped",
+        "handled",
+        "interrupted",
+        "refused",
+        "stale",
+        "undelivered",
+        "unsent",
+    )
+
+    def __init__(self) -> None:
+        self.handled = 0
+        self.refused = 0
+        self.crashed = 0
+        self.cancelled = 0
+        self.interrupted = 0
+        self.stale = 0
+        self.dropped = 0
+        self.undelivered = 0
+        self.unsent = 0  # numbered, but not sent: the sender still waits, or got an error
+
+    def add(self, other: "Tally") -> None:
+        """Count what *other* counted."""
+        for kind in self.__slots__:
+            setattr(self, kind, getattr(self, kind) + getattr(other, kind))
+
+    def accounts(self, numbered: int) -> Accounts:
+        """Return the figures of this moment, given how many frames were numbered."""
+        ends = {kind: getattr(self, kind) for kind in self.__slots__ if kind != "unsent"}
+        sent = numbered - self.unsent
+        return Accounts(sent=sent, pending=sent - sum(ends.values()), **ends)

@@ -1,0 +1,539 @@
+"""
+The children of one parent: how they start, what happens when one ends, and how they stop.
+
+Every parent, the runtime or an actor, supervises its children as its `restart.Supervision` says.
+`restart.decide` decides; this file carries it out (R19). A child spawned without ``restart`` is not
+supervised: its crash is its parent's crash, as in a nursery.
+
+A restart keeps the ref, the name and the mailbox of the child; the factory is called again. When a
+supervisor gives up, the crash goes up, out of the nursery: to the supervisor of the parent, or out
+of ``open_runtime`` as itself (I7).
+"""
+
+import logging
+from collections.abc import Callable
+from itertools import count
+from typing import Any, get_args
+
+import attrs
+import trio
+
+from greenroom.runtime.actor import Actor, Spawner
+from greenroom.runtime.cell import Cell, Down, DownReason
+from greenroom.runtime.envelope import Exchange, Slot
+from greenroom.runtime.errors import ActorRestarted, RequestError, TooManyRestarts
+from greenroom.runtime.frames import Frame, Request, frame
+from greenroom.runtime.incarnation import Brood, Incarnation
+from greenroom.runtime.lifecycle import ActorState, RequestState
+from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy, Mailbox
+from greenroom.runtime.ref import Ref
+from greenroom.runtime.restart import (
+    ChildKind,
+    GiveUp,
+    History,
+    Restart,
+    Supervision,
+    decide,
+)
+from greenroom.runtime.routes import handles
+from greenroom.runtime.stage import Stage
+
+__all__ = ["ChildSpec", "Children", "SpawnChild", "Supervisor", "TerminateChild"]
+
+_log = logging.getLogger("greenroom.runtime")
+
+
+class _Starting(Frame):
+    """Stands for ``on_start`` in the exchange by which a spawner waits for it."""
+
+    __slots__ = ()
+
+
+class _Child:
+    """One actor as its parent keeps it."""
+
+    __slots__ = ("args", "cell", "ended", "factory", "incarnation", "kind", "order")
+
+    def __init__(
+        self,
+        cell: Cell,
+        factory: Callable[..., Actor],
+        args: tuple[Any, ...],
+        kind: ChildKind | None,
+    ) -> None:
+        self.cell = cell
+        self.factory = factory
+        self.args = args
+        self.kind: ChildKind | None = kind
+        self.incarnation: Incarnation | None = None  # while one is alive
+        # the restart that it is part of, from the decision until it is started again
+        self.order: Restart[_Child] | None = None
+        self.ended: trio.Event | None = None  # set when an incarnation ends; made by who waits
+
+
+class Children:
+    """What one parent spawned, in order: the runtime's own actors, or an incarnation's."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        names: "Names",
+        runtime: Spawner,
+        start_soon: Callable[..., None],
+        parent: Cell | None,
+        supervision: Supervision,
+    ) -> None:
+        self._stage = stage
+        self._names = names
+        self._runtime = runtime
+        self._start_soon = start_soon
+        self._parent = parent
+        self._supervision = supervision
+        self._children: dict[Cell, _Child] = {}  # the living ones, in spawn order
+        self._history = History()
+        self._all_over: trio.Event | None = None  # set once all are; made by `stop_all`
+        # the same cells, for those who look down the tree
+        self.cells: dict[Cell, None] = {}
+        if parent is not None:
+            parent.children = self.cells
+
+    # -- starting
+
+    async def spawn(
+        self,
+        factory: Callable[..., Actor],
+        *args: Any,
+        name: str | None = None,
+        capacity: int = DEFAULT_CAPACITY,
+        full: FullPolicy = "wait",
+        restart: ChildKind | None = None,
+        redeliver: int = 0,
+    ) -> Ref:
+        """Start an actor; see `system.Runtime.spawn`."""
+        stage = self._stage
+        stage.check_thread()
+        stage.check_run()
+        if stage.alarms.is_closed:
+            raise RuntimeError(f"runtime {stage.name!r} is over; it starts no more actors")
+        if restart is not None and restart not in get_args(ChildKind):
+            kinds = ", ".join(get_args(ChildKind))
+            raise ValueError(f"restart must be one of {kinds}, or None, not {restart!r}")
+        if not (isinstance(redeliver, int) and redeliver >= 0):
+            raise ValueError(f"redeliver must be an int >= 0 (times), not {redeliver!r}")
+        if redeliver and restart is None:
+            raise ValueError(
+                f"redeliver={redeliver!r} needs a restart policy; write restart='transient'"
+            )
+        await trio.lowlevel.checkpoint_if_cancelled()
+        actor = self._make(factory, args)
+        routes = type(actor).__routes__
+        cell = Cell(
+            self._names.choose(actor, name),
+            stage,
+            Mailbox(capacity=capacity, full=full, control=routes.has_control),
+            routes,
+            concurrency=actor.concurrency,
+            wants_deadlines=actor.deadlines,
+            redeliver=redeliver,
+        )
+        child = _Child(cell, factory, args, restart)
+        launched = self._launch(child, actor)
+        self._names.add(cell)
+        self._children[cell] = child
+        self.cells[cell] = None
+        return await self._started(*launched)
+
+    def _make(self, factory: Callable[..., Actor], args: tuple[Any, ...]) -> Actor:
+        actor = self._stage.context.copy().run(factory, *args)
+        if not isinstance(actor, Actor):
+            raise TypeError(
+                f"spawn takes an Actor class, or a function that returns an actor, and its "
+                f"arguments; {factory!r} gave {actor!r}"
+            )
+        return actor
+
+    def _launch(self, child: _Child, actor: Actor) -> tuple[Incarnation, Exchange | None]:
+        """Begin an incarnation, for `_started` to wait for."""
+        cell = child.cell
+        incarnation = Incarnation(cell, actor, self._runtime, self._start_soon, self._brood)
+        starting: Exchange | None = None
+        if type(actor).on_start is not Actor.on_start:
+            starting = Exchange(0, _Starting(), cell)
+            starting.start(None)  # so that a cancel waits for the end, as for a running request
+        self._stage.context.run(
+            self._start_soon, self._live, child, incarnation, starting, name=cell.name
+        )
+        child.incarnation = incarnation
+        if starting is None:
+            incarnation.listen()
+            incarnation.open(self._parent_name)
+        return incarnation, starting
+
+    async def _started(self, incarnation: Incarnation, starting: Exchange | None) -> Ref:
+        """
+        Wait until the ``on_start`` of an incarnation is over.
+
+        Raises:
+            Exception: what that raised; the incarnation is then over.
+
+        Cancellation: the incarnation is cancelled, and over.
+
+        Checkpoint: always.
+        """
+        if starting is None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return incarnation.ref
+        slot = self._stage.slots.get(trio.lowlevel.current_task())
+        if isinstance(slot, Slot):
+            slot.waiting = starting  # what is being started may ask its spawner (R24)
+        try:
+            await starting.wait()
+        finally:
+            if isinstance(slot, Slot):
+                slot.waiting = None
+        await starting.outcome()
+        return incarnation.ref
+
+    @property
+    def _parent_name(self) -> str | None:
+        return self._parent.name if self._parent is not None else None
+
+    def _brood(self, incarnation: Incarnation) -> Brood:
+        """Make the children of a child."""
+        return Children(
+            self._stage,
+            self._names,
+            self._runtime,
+            incarnation.inner.start_soon,
+            incarnation.cell,
+            incarnation.actor.supervision,
+        )
+
+    # -- one incarnation, and what comes after it
+
+    async def _live(
+        self, child: _Child, incarnation: Incarnation, starting: Exchange | None
+    ) -> None:
+        task = trio.lowlevel.current_task()
+        self._stage.incarnations.add(task)
+        is_cancelled = True
+        try:
+            await incarnation.run(starting, self._parent_name)
+            is_cancelled = False
+        finally:
+            self._stage.incarnations.remove(task)
+            child.incarnation = None
+            self._ended(child, incarnation, starting, is_cancelled=is_cancelled)
+
+    def _ended(
+        self,
+        child: _Child,
+        incarnation: Incarnation,
+        starting: Exchange | None,
+        *,
+        is_cancelled: bool,
+    ) -> None:
+        """Do what is due after an incarnation; raise its crash if that is to go up."""
+        cell, crash = child.cell, incarnation.crash
+        if cell.restarts and incarnation.not_started is not None and not is_cancelled:
+            crash = crash or incarnation.not_started  # a restart that failed counts as a crash
+        try:
+            if child.order is not None and not is_cancelled:
+                if crash is not None:
+                    _log.error("%r crashed as it was stopped", cell.name, exc_info=crash)
+                self._rest(child, incarnation, child.order, None)
+            elif (
+                is_cancelled
+                or child.kind is None
+                or self._all_over is not None
+                or (incarnation.not_started is not None and not cell.restarts)
+            ):
+                self._close(child, incarnation, crash, "cancelled" if is_cancelled else "stopped")
+                if crash is not None:
+                    raise crash  # also out of a cancellation, which would hide it (I7)
+            else:
+                self._decide(child, incarnation, crash)
+        finally:
+            if starting is not None and starting.state is not RequestState.SETTLED:
+                starting.settle(error=incarnation.not_started)
+            if child.ended is not None:
+                child.ended.set()
+
+    def _decide(
+        self, child: _Child, incarnation: Incarnation | None, crash: BaseException | None
+    ) -> None:
+        """Apply the supervision to the end of *child*; raise the crash if it goes up."""
+        kinds: list[tuple[_Child, ChildKind]] = [
+            (other, other.kind) for other in self._children.values() if other.kind is not None
+        ]
+        decision = decide(
+            self._supervision,
+            kinds,
+            child,
+            crashed=crash is not None,
+            now=trio.current_time(),
+            history=self._history,
+            random=self._stage.rng.random,
+        )
+        name = child.cell.name
+        if isinstance(decision, Restart):
+            _log.log(
+                logging.ERROR if crash is not None else logging.INFO,
+                "%r %s; restarting %s in %g s",
+                name,
+                "crashed" if crash is not None else "stopped",
+                ", ".join(other.cell.name for other in decision.start),
+                decision.delay,
+                exc_info=crash,
+            )
+            for other in {*decision.stop, *decision.start}:
+                other.order = decision
+            self._rest(child, incarnation, decision, crash)
+            self._start_soon(self._carry_out, decision, name=f"{name} (restart)")
+        else:
+            self._close(child, incarnation, crash, "stopped")
+            if isinstance(decision, GiveUp):
+                if crash is None:
+                    raise TooManyRestarts(
+                        f"{name!r}, which is permanent, stopped more than "
+                        f"{self._supervision.restarts} times in {self._supervision.within:g} s"
+                    )
+                raise crash
+            if crash is not None:
+                _log.error("%r crashed and is not restarted", name, exc_info=crash)
+
+    def _rest(
+        self,
+        child: _Child,
+        incarnation: Incarnation | None,
+        order: Restart[_Child],
+        crash: BaseException | None,
+    ) -> None:
+        """Put *child* between two incarnations, or end it if it is not to be started again."""
+        if child not in order.start:
+            self._close(child, incarnation, None, "stopped")
+            return
+        for envelope, error in incarnation.loop.poison if incarnation is not None else ():
+            request = envelope[1]
+            if isinstance(request, Exchange) and request.state is not RequestState.RUNNING:
+                assert incarnation is not None
+                incarnation.loop.give_up_on(envelope, error)  # its asker has left
+            else:
+                child.cell.deliver_again(envelope)
+        child.cell.abandon = lambda: self._close(child, None, None, "stopped")
+        child.cell.rest(crash, order.delay)
+
+    def _close(
+        self,
+        child: _Child,
+        incarnation: Incarnation | None,
+        crash: BaseException | None,
+        reason: DownReason,
+    ) -> None:
+        """End *child* for good."""
+        cell = child.cell
+        for envelope, error in incarnation.loop.poison if incarnation is not None else ():
+            assert incarnation is not None
+            incarnation.loop.give_up_on(envelope, error)
+        child.order = None
+        del self._children[cell]
+        del self.cells[cell]
+        self._names.remove(cell)
+        cell.close(Down(cell.name, "crashed" if crash is not None else reason, crash))
+        if self._all_over is not None:
+            self._stop_last()
+
+    async def _carry_out(self, order: Restart[_Child]) -> None:
+        """Stop and start the children of *order*, as far as no later order took them over."""
+        try:
+            for child in order.stop:
+                if child.order is order and child.incarnation is not None:
+                    await self._end(child)
+            await trio.sleep(order.delay)
+            for child in order.start:
+                if child.order is order and child.cell.state is ActorState.RESTARTING:
+                    await self._restart(child)
+        finally:
+            for child in order.start:
+                if child.order is order and child.cell.state is ActorState.RESTARTING:
+                    self._close(child, None, None, "cancelled")
+
+    async def _end(self, child: _Child) -> None:
+        """End the incarnation of *child*, for a sibling's sake."""
+        name = child.cell.name
+
+        def restarted() -> RequestError:
+            return ActorRestarted(f"<Ref {name!r}> was restarted together with a sibling")
+
+        child.ended = trio.Event()
+        child.cell.end_all("stopped", restarted)
+        await child.ended.wait()
+        child.ended = None
+
+    async def _restart(self, child: _Child) -> None:  # noqa: ASYNC910
+        child.order = None
+        child.cell.abandon = None
+        try:
+            actor = self._make(child.factory, child.args)
+        except Exception as exc:
+            self._decide_again(child, exc)
+            await trio.lowlevel.checkpoint()
+            return
+        child.cell.restart()
+        try:
+            await self._started(*self._launch(child, actor))
+        except Exception as exc:
+            # the incarnation is over, and `_ended` has seen to it; this was only told to the waiter
+            _log.debug("%r did not start again: %r", child.cell.name, exc)
+
+    def _decide_again(self, child: _Child, crash: BaseException) -> None:
+        """Treat a factory that failed as a crash of what it did not make."""
+        child.cell.restart()
+        self._decide(child, None, crash)
+
+    # -- stopping
+
+    async def terminate(self, ref: Ref) -> None:
+        """Stop a child for good, whatever its kind, and wait; see `system.Runtime.terminate`."""
+        child = next((c for c in self._children.values() if c.cell.name == ref.name), None)
+        if child is not None and Ref(child.cell) == ref:
+            child.kind = None
+            child.order = None
+            child.cell.stop()
+        elif ref.statistics().state != "stopped":
+            raise ValueError(f"{ref!r} is no child of this parent; only a parent terminates")
+        await ref.wait_stopped()
+
+    async def stop_all(self) -> None:  # noqa: ASYNC910
+        """Stop them in reverse order of spawning, each with its drain. Checkpoint: if any lives."""
+        if self._children:
+            if self._all_over is None:
+                self._all_over = trio.Event()
+                self._stop_last()
+            await self._all_over.wait()
+
+    def _stop_last(self) -> None:
+        """Stop the last of those who live; the end of each stops the one before it."""
+        if self._children:
+            next(reversed(self._children)).stop()
+        elif self._all_over is not None:
+            self._all_over.set()
+            self._all_over = None
+
+
+class Names:
+    """The living actors of one runtime, by name."""
+
+    def __init__(self) -> None:
+        self._cells: dict[str, Cell] = {}
+        self._numbers: dict[str, count[int]] = {}  # the next to try, for each class's name
+        self._awaited: dict[str, trio.Event] = {}  # set when an actor of this name is there
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def choose(self, actor: Actor, name: str | None) -> str:
+        """Return *name* if it is free, or one made from the class's name."""
+        if name is not None:
+            if name in self._cells:
+                raise ValueError(
+                    f"there is an actor named {name!r} already; names are unique in a runtime"
+                )
+            return name
+        base = type(actor).__name__.lower()
+        numbers = self._numbers.setdefault(base, count(1))
+        return next(made for n in numbers if (made := f"{base}-{n}") not in self._cells)
+
+    def add(self, cell: Cell) -> None:
+        self._cells[cell.name] = cell
+        if self._awaited and (event := self._awaited.pop(cell.name, None)) is not None:
+            event.set()
+
+    def remove(self, cell: Cell) -> None:
+        del self._cells[cell.name]
+
+    def find(self, name: str) -> Cell | None:
+        return self._cells.get(name)
+
+    def living(self) -> tuple[str, ...]:
+        return tuple(self._cells)
+
+    async def wait_for(self, name: str) -> Cell:
+        """Wait until there is an actor of this name. Checkpoint: always."""
+        await trio.lowlevel.checkpoint()
+        while (cell := self._cells.get(name)) is None:
+            event = self._awaited.setdefault(name, trio.Event())
+            try:
+                await event.wait()
+            finally:
+                if not event.is_set() and not event.statistics().tasks_waiting:
+                    self._awaited.pop(name, None)
+        return cell
+
+
+# -- a supervisor that is nothing else
+
+
+@attrs.frozen
+class ChildSpec:
+    """What a `Supervisor` spawns; the fields are those of ``spawn``."""
+
+    factory: Callable[..., Actor]
+    args: tuple[Any, ...] = ()
+    name: str | None = attrs.field(default=None, kw_only=True)
+    capacity: int = attrs.field(default=DEFAULT_CAPACITY, kw_only=True)
+    full: FullPolicy = attrs.field(default="wait", kw_only=True)
+    restart: ChildKind | None = attrs.field(default="permanent", kw_only=True)
+    redeliver: int = attrs.field(default=0, kw_only=True)
+
+
+@frame
+class SpawnChild(Request[Ref]):
+    """Asks a `Supervisor` for another child."""
+
+    spec: ChildSpec
+
+
+@frame
+class TerminateChild(Request[None]):
+    """Asks a `Supervisor` to stop a child for good; done when that is over."""
+
+    ref: Ref
+
+
+class Supervisor(Actor):
+    """
+    An actor that only owns others: ``runtime.spawn(Supervisor, supervision, *specs)``.
+
+    The children are started in order; if it is restarted itself, so are they, as new actors. What it
+    was asked to spawn later is gone then, as with a ``DynamicSupervisor``.
+
+    Source: OTP ``supervisor``.
+    """
+
+    def __init__(self, supervision: Supervision, *specs: ChildSpec) -> None:
+        self.supervision = supervision
+        self._specs = specs
+
+    async def on_start(self) -> None:  # noqa: ASYNC910
+        for spec in self._specs:
+            await self._spawn(spec)
+
+    async def _spawn(self, spec: ChildSpec) -> Ref:
+        return await self.spawn(
+            spec.factory,
+            *spec.args,
+            name=spec.name,
+            capacity=spec.capacity,
+            full=spec.full,
+            restart=spec.restart,
+            redeliver=spec.redeliver,
+        )
+
+    @handles
+    async def spawn_child(self, request: SpawnChild) -> Ref:
+        return await self._spawn(request.spec)
+
+    @handles
+    async def terminate_child(self, request: TerminateChild) -> None:
+        await self.terminate(request.ref)
