@@ -47,6 +47,7 @@ from greenroom.runtime.frames import Request as Request
 from greenroom.runtime.frames import StreamRequest as StreamRequest
 from greenroom.runtime.frames import frame as frame
 from greenroom.runtime.groups import bare as bare
+from greenroom.runtime.inspection import ActorNode as ActorNode
 from greenroom.runtime.mailbox import FullPolicy as FullPolicy
 from greenroom.runtime.ref import Ref as Ref
 from greenroom.runtime.restart import Backoff as Backoff
@@ -62,6 +63,10 @@ from greenroom.runtime.supervisor import Supervisor as Supervisor
 from greenroom.runtime.supervisor import TerminateChild as TerminateChild
 from greenroom.runtime.system import Runtime as Runtime
 from greenroom.runtime.system import open_runtime as open_runtime
+from greenroom.runtime.topic import Lagged as Lagged
+from greenroom.runtime.topic import LagPolicy as LagPolicy
+from greenroom.runtime.topic import Subscription as Subscription
+from greenroom.runtime.topic import Topic as Topic
 
 __all__ = [
     "Accounts",
@@ -69,6 +74,7 @@ __all__ = [
     "ActorCrashed",
     "ActorEnded",
     "ActorInterrupted",
+    "ActorNode",
     "ActorRestarted",
     "ActorRestarting",
     "ActorSpawned",
@@ -96,6 +102,8 @@ __all__ = [
     "Helpers",
     "IllegalMove",
     "Interrupted",
+    "LagPolicy",
+    "Lagged",
     "MailboxFull",
     "NotHandled",
     "Observer",
@@ -111,11 +119,13 @@ __all__ = [
     "Spawner",
     "Strategy",
     "StreamRequest",
+    "Subscription",
     "Supervision",
     "Supervisor",
     "TerminateChild",
     "Timer",
     "TooManyRestarts",
+    "Topic",
     "bare",
     "frame",
     "handles",

@@ -14,6 +14,7 @@ from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.restart import ChildKind, Supervision
 from greenroom.runtime.routes import Routes
+from greenroom.runtime.topic import DEFAULT_LAG, LagPolicy, Subscription, Topic
 
 __all__ = ["Actor", "Helpers", "Home", "Spawner", "Timer", "settle_in"]
 
@@ -89,6 +90,8 @@ class Home(Protocol):
     def send_later(self, frame: Frame, to: Ref, after: float, every: float) -> Timer: ...
 
     def watch(self, ref: Ref) -> Timer: ...
+
+    def forward(self, subscription: Subscription[Frame]) -> Timer: ...
 
     async def spawn(self, factory: Callable[..., "Actor"], *args: Any, **options: Any) -> Ref: ...
 
@@ -237,6 +240,24 @@ class Actor:
                 f"{type(self).__name__} has no handler for Down; write one with @handles"
             )
         return self._at_home("watch").watch(ref)
+
+    def subscribe(
+        self, topic: Topic[Any], *, buffer: int = DEFAULT_LAG, lag: LagPolicy = "drop_oldest"
+    ) -> Timer:
+        """
+        Have this actor told every frame that is published on *topic* from now on.
+
+        Args:
+            topic: What to listen to.
+            buffer: How many frames the actor may be behind, beside those in its mailbox.
+            lag: What happens then; see `topic`.
+
+        What is returned can be cancelled. `Lagged`, of the policy ``leave``, is a crash.
+
+        Checkpoint: never.
+        """
+        home = self._at_home("subscribe")
+        return home.forward(topic.subscribe(buffer=buffer, lag=lag))
 
     def send_after(self, seconds: float, frame: Frame, *, to: Ref | None = None) -> Timer:
         """

@@ -129,6 +129,7 @@ class Cell:
 
     Attributes:
         name: Unique among the runtime's living actors.
+        kind: The name of its class, for people.
         stage: What it shares with the others.
         thread: The runtime's, by its ident.
         mailbox: Outlives incarnations; a new one only for an actor restarted after it stopped.
@@ -177,6 +178,7 @@ class Cell:
         "has_helpers",
         "held",
         "interrupt_pending",
+        "kind",
         "mailbox",
         "name",
         "need_slot",
@@ -202,11 +204,13 @@ class Cell:
         mailbox: Mailbox,
         routes: Routes,
         *,
+        kind: str,
         concurrency: int = 1,
         wants_deadlines: bool = False,
         redeliver: int = 0,
     ) -> None:
         self.name = name
+        self.kind = kind
         self.stage = stage
         self.thread = stage.thread
         self.mailbox = mailbox

@@ -27,6 +27,7 @@ from greenroom.runtime.helpers import InnerNursery
 from greenroom.runtime.lifecycle import RequestState
 from greenroom.runtime.loop import Loop
 from greenroom.runtime.ref import Ref
+from greenroom.runtime.topic import Subscription
 
 __all__ = ["Brood", "Incarnation"]
 
@@ -152,6 +153,23 @@ class Incarnation:
             down = await ref.wait_stopped()
             with contextlib.suppress(ActorStopped):  # then it is ending itself
                 await self.ref.tell(down)
+
+    def forward(self, subscription: Subscription[Frame]) -> Timer:
+        """Tell the actor what *subscription* gives."""
+        timer = Timer()
+        try:
+            self.inner.start_soon(
+                self._run_forward, timer, subscription, name=f"{self.cell.name} (subscriber)"
+            )
+        except RuntimeError:  # the actor is over
+            subscription.close()
+            raise
+        return timer
+
+    async def _run_forward(self, timer: Timer, subscription: Subscription[Frame]) -> None:
+        with timer.scope, subscription, contextlib.suppress(ActorStopped):
+            async for frame in subscription:
+                await self.ref.tell(frame)
 
     # -- from the first step to the last
 

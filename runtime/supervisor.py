@@ -132,6 +132,7 @@ class Children:
             stage,
             Mailbox(capacity=capacity, full=full, control=routes.has_control),
             routes,
+            kind=type(actor).__name__,
             concurrency=actor.concurrency,
             wants_deadlines=actor.deadlines,
             redeliver=redeliver,

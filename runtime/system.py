@@ -10,14 +10,16 @@ import trio
 
 from greenroom.runtime.accounts import Accounts, Tally
 from greenroom.runtime.actor import Actor
-from greenroom.runtime.cell import Cell
-from greenroom.runtime.events import Observer
+from greenroom.runtime.cell import ActorStatistics, Cell
+from greenroom.runtime.events import DeadLetter, Observer
 from greenroom.runtime.groups import bare
+from greenroom.runtime.inspection import ActorNode, report, tree
 from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.restart import ChildKind, Supervision
 from greenroom.runtime.stage import Stage
 from greenroom.runtime.supervisor import Children, Names
+from greenroom.runtime.topic import Topic
 
 __all__ = ["CLEANUP_GRACE", "DRAIN_GRACE", "Runtime", "open_runtime"]
 
@@ -34,6 +36,8 @@ class Runtime:
         self.name = stage.name
         self._stage = stage
         self._names = Names()
+        self._topics: dict[str, Topic[Any]] = {}
+        self._dead_letters: Topic[DeadLetter] | None = None  # made when first asked for
         self._children = Children(stage, self._names, self, start_soon, None, supervision)
 
     def __repr__(self) -> str:
@@ -124,9 +128,49 @@ class Runtime:
         """
         return Ref(await self._names.wait_for(name))
 
+    def topic(self, name: str) -> Topic[Any]:
+        """Return the topic of this name, made when first asked for; it ends with the runtime."""
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = self._topics[name] = Topic(name)
+        return topic
+
+    @property
+    def dead_letters(self) -> Topic[DeadLetter]:
+        """
+        The topic of frames that nobody will handle, and of outcomes that nobody read.
+
+        It waits for no subscriber; one that lags misses some.
+        """
+        if self._dead_letters is None:
+            self._dead_letters = Topic("dead letters", waits=False)
+            self._stage.undelivered = self._dead_letters.publish_nowait
+        return self._dead_letters
+
+    def end_topics(self) -> None:
+        """Let subscribers read what they have, and then the end; the block's end does so too."""
+        for topic in (*self._topics.values(), *filter(None, (self._dead_letters,))):
+            topic.close()
+
     def living(self) -> tuple[str, ...]:
         """Return the names of all living actors, in order of spawning."""
         return self._names.living()
+
+    def tree(self) -> tuple[ActorNode, ...]:
+        """Return the living actors, those that the runtime spawned first, each with its own."""
+        return tree(self._children.cells)
+
+    def statistics(self) -> dict[str, ActorStatistics]:
+        """Return the figures of each living actor, by name, at this moment."""
+        return {cell.name: cell.statistics() for cell in self._cells()}
+
+    def report(self) -> str:
+        """
+        Return a text for people: who is alive, who waits for whom, and where, with stacks.
+
+        With the extra ``debug`` the stacks show the tasks below a handler too.
+        """
+        return report(self.name, self._children.cells)
 
     def accounts(self) -> Accounts:
         """Return where all frames went that were sent to the actors of this runtime."""
@@ -204,6 +248,7 @@ async def open_runtime(
     with bare():
         async with trio.open_nursery() as around:
             around.start_soon(stage.alarms.run, name=f"{name} (alarms)")
+            runtime: Runtime | None = None
             try:
                 with bare():
                     async with trio.open_nursery() as nursery:
@@ -218,7 +263,9 @@ async def open_runtime(
                             raise
             finally:
                 stage.alarms.close()
-            # on the way of an exception too, which these would otherwise hide
+                if runtime is not None:
+                    runtime.end_topics()
+            assert runtime is not None
             living, accounts = runtime.living(), runtime.accounts()
             assert not living, f"a runtime ended with actors alive: {living}; a bug in Greenroom"
             assert not accounts.pending, f"frames are unaccounted for: {accounts}; a bug likewise"

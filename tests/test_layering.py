@@ -25,6 +25,7 @@ ROWS = {
             "routes",
             "envelope",
             "mailbox",
+            "topic",
             "cell",
             "stream",
             "ref",
@@ -33,7 +34,7 @@ ROWS = {
             "loop",
             "incarnation",
         ),  # one actor
-        *("supervisor", "topic", "pipeline", "system"),  # many actors
+        *("supervisor", "inspection", "pipeline", "system"),  # many actors
         *("guest", "__init__", "journal", "cluster", "testing"),  # edges
     ),
     "actors": (
