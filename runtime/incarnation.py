@@ -166,7 +166,7 @@ class Incarnation:
             raise
         return timer
 
-    async def _run_forward(self, timer: Timer, subscription: Subscription[Frame]) -> None:
+    async def _run_forward(self, timer: Timer, subscription: Subscription[Frame]) -> None:  # noqa: ASYNC910
         with timer.scope, subscription, contextlib.suppress(ActorStopped):
             async for frame in subscription:
                 await self.ref.tell(frame)

@@ -250,7 +250,10 @@ class Children:
                 or (incarnation.not_started is not None and not cell.restarts)
             ):
                 self._close(child, incarnation, crash, "cancelled" if is_cancelled else "stopped")
-                if crash is not None:
+                if crash is not None and is_cancelled and child.kind is not None:
+                    # it reached its supervisor, which is ending itself
+                    _log.error("%r crashed as it was cancelled", cell.name, exc_info=crash)
+                elif crash is not None:
                     raise crash  # also out of a cancellation, which would hide it (I7)
             else:
                 self._decide(child, incarnation, crash)

@@ -98,7 +98,7 @@ class Subscription(Generic[ValueT]):
         try:
             await self._send.send(value)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return
+            return  # noqa: ASYNC910
         self.delivered += 1
 
     def end(self) -> None:
