@@ -91,6 +91,8 @@ class Children:
         self._supervision = supervision
         self._children: dict[Cell, _Child] = {}  # the living ones, in spawn order
         self._history = History()
+        # the restarts under way, and the scope around the waiting that each begins with
+        self._orders: dict[Restart[_Child], trio.CancelScope] = {}
         self._all_over: trio.Event | None = None  # set once all are; made by `stop_all`
         # the same cells, for those who look down the tree
         self.cells: dict[Cell, None] = {}
@@ -250,9 +252,9 @@ class Children:
                 or (incarnation.not_started is not None and not cell.restarts)
             ):
                 self._close(child, incarnation, crash, "cancelled" if is_cancelled else "stopped")
-                if crash is not None and is_cancelled and child.kind is not None:
+                if crash is not None and child.kind is not None:
                     # it reached its supervisor, which is ending itself
-                    _log.error("%r crashed as it was cancelled", cell.name, exc_info=crash)
+                    _log.error("%r crashed as its parent ended", cell.name, exc_info=crash)
                 elif crash is not None:
                     raise crash  # also out of a cancellation, which would hide it (I7)
             else:
@@ -290,8 +292,12 @@ class Children:
                 decision.delay,
                 exc_info=crash,
             )
-            for other in {*decision.stop, *decision.start}:
+            self._orders[decision] = trio.CancelScope()
+            taken_over = [other.order for other in (*decision.stop, *decision.start)]
+            for other in (*decision.stop, *decision.start):
                 other.order = decision
+            for order in filter(None, taken_over):
+                self._forget(order)
             self._rest(child, incarnation, decision, crash)
             self._start_soon(self._carry_out, decision, name=f"{name} (restart)")
         else:
@@ -339,7 +345,9 @@ class Children:
         for envelope, error in incarnation.loop.poison if incarnation is not None else ():
             assert incarnation is not None
             incarnation.loop.give_up_on(envelope, error)
-        child.order = None
+        order, child.order = child.order, None
+        if order is not None:
+            self._forget(order)
         del self._children[cell]
         del self.cells[cell]
         self._names.remove(cell)
@@ -347,13 +355,20 @@ class Children:
         if self._all_over is not None:
             self._stop_last()
 
+    def _forget(self, order: Restart[_Child]) -> None:
+        """Note that a child is no longer part of *order*, which is over if it was the last."""
+        scope = self._orders.get(order)
+        if scope and not any(child.order is order for child in self._children.values()):
+            scope.cancel(reason="nothing is left to restart")
+
     async def _carry_out(self, order: Restart[_Child]) -> None:
         """Stop and start the children of *order*, as far as no later order took them over."""
         try:
-            for child in order.stop:
-                if child.order is order and child.incarnation is not None:
-                    await self._end(child)
-            await trio.sleep(order.delay)
+            with self._orders[order]:
+                for child in order.stop:
+                    if child.order is order and child.incarnation is not None:
+                        await self._end(child)
+                await trio.sleep(order.delay)
             for child in order.start:
                 if child.order is order and child.cell.state is ActorState.RESTARTING:
                     await self._restart(child)
@@ -361,6 +376,7 @@ class Children:
             for child in order.start:
                 if child.order is order and child.cell.state is ActorState.RESTARTING:
                     self._close(child, None, None, "cancelled")
+            del self._orders[order]
 
     async def _end(self, child: _Child) -> None:
         """End the incarnation of *child*, for a sibling's sake."""
@@ -411,10 +427,11 @@ class Children:
     async def stop_all(self) -> None:  # noqa: ASYNC910
         """Stop them in reverse order of spawning, each with its drain. Checkpoint: if any lives."""
         if self._children:
-            if self._all_over is None:
-                self._all_over = trio.Event()
+            all_over = self._all_over
+            if all_over is None:
+                all_over = self._all_over = trio.Event()
                 self._stop_last()
-            await self._all_over.wait()
+            await all_over.wait()
 
     def _stop_last(self) -> None:
         """Stop the last of those who live; the end of each stops the one before it."""
