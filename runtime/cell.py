@@ -123,6 +123,24 @@ def check_wait(waiter: Slot, wait: Wait) -> None:
         )
 
 
+class _Room:
+    """What a sender waits for whose frame does not fit; a `waits.Wait`."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self, cell: "Cell") -> None:
+        self._cell = cell
+
+    def blockers(self) -> Sequence[Slot] | None:
+        # senders are let in in order; the first may be in, and not have noticed yet
+        rooms = list(self._cell.rooms)
+        let_in = len(rooms) - self._cell.mailbox.data.tasks_waiting_send
+        return None if self in rooms[:let_in] else self._cell.blockers()
+
+    def describe(self) -> str:
+        return f"waits for room in {self._cell.name!r}"
+
+
 class Cell:
     """
     One actor, as the runtime sees it.
@@ -151,6 +169,7 @@ class Cell:
         need_slot: Called when a frame finds no slot waiting for it; set while there may be more.
         redeliver: How often a frame is delivered again after a crash.
         again: Frames to deliver again, before all others; at most one for each slot.
+        rooms: The waits of senders for room, in order, until they are over.
         restarts: How often it was restarted.
         handler_seconds: Spent in handlers, where measured.
         abandon: Called by a stop while the actor is between incarnations; set by `supervisor`.
@@ -186,6 +205,7 @@ class Cell:
         "quick",
         "redeliver",
         "restarts",
+        "rooms",
         "routes",
         "send_nowait",
         "skip_before",
@@ -232,6 +252,7 @@ class Cell:
         self.need_slot: Callable[[], None] | None = None
         self.redeliver = redeliver
         self.again: deque[Envelope] | None = None
+        self.rooms: dict[_Room, None] = {}
         self.restarts = 0
         self.handler_seconds = 0.0
         self.abandon: Callable[[], None] | None = None
@@ -428,10 +449,13 @@ class Cell:
             slot = None
         began = trio.current_time()
         waiting = slot.waiting if slot is not None else None
+        room = _Room(self)
         if slot is not None:
-            check_wait(slot, self)
-            slot.waiting = self
+            check_wait(slot, room)
+            slot.waiting = room
         self._waits += 1
+        if not control:
+            self.rooms[room] = None
         try:
             if control:
                 await self.mailbox.put_control(envelope)
@@ -442,6 +466,7 @@ class Cell:
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             raise self.stopped_error(frame) from None
         finally:
+            self.rooms.pop(room, None)
             if slot is not None:
                 slot.waiting = waiting
         self.tally.unsent -= 1
@@ -489,10 +514,6 @@ class Cell:
         busy = [s for s in self.slots if s.running is not None or s.waiting is not None]
         slots = 1 if self.state is ActorState.STARTING else self.concurrency
         return busy if len(busy) >= slots else None
-
-    def describe(self) -> str:
-        """Return what a sender waits for, for messages."""
-        return f"waits for room in {self.name!r}"
 
     # -- interruption
 

@@ -9,6 +9,7 @@ import trio
 
 from greenroom.runtime.cell import ActorStatistics, Cell, Down, check_wait
 from greenroom.runtime.envelope import Envelope, Exchange, Slot
+from greenroom.runtime.errors import DeadlockError
 from greenroom.runtime.frames import Frame, Request, StreamRequest
 from greenroom.runtime.lifecycle import RequestState
 from greenroom.runtime.routes import Form
@@ -216,7 +217,11 @@ class Ref:
     async def _ask_within(self, slot: Occupant, exchange: Exchange) -> None:
         """Send *exchange* from a handler's task and wait until it is settled (R24)."""
         assert isinstance(slot, Slot)
-        check_wait(slot, exchange)
+        try:
+            check_wait(slot, exchange)
+        except DeadlockError:
+            self._cell.tally.unsent += 1
+            raise
         waiting, slot.waiting = slot.waiting, exchange
         try:
             envelope = (exchange.number, exchange)

@@ -82,19 +82,41 @@ class StreamExchange(Exchange):
         self.send.close()
         super().settle(value, error)
 
-    def describe(self) -> str:
-        return f"waits for {self.addressee.name!r} to stream {type(self.frame).__name__}"
 
+class _Reading:
+    """What a consumer waits for: that its stream goes on. See `parked`."""
 
-class _Taking:
-    """What an emitter waits for: that its consumer takes something."""
-
-    __slots__ = ("_exchange",)
+    __slots__ = ("_exchange", "parked")
 
     def __init__(self, exchange: StreamExchange) -> None:
         self._exchange = exchange
+        # set when the wait has begun; from then on it may be over before its task goes on
+        self.parked = False
 
     def blockers(self) -> Sequence[Slot] | None:
+        exchange = self._exchange
+        waiting = exchange.receive.statistics().tasks_waiting_receive
+        if self.parked and not waiting and exchange.asker is None:
+            return None
+        return exchange.blockers()
+
+    def describe(self) -> str:
+        exchange = self._exchange
+        return f"waits for {exchange.addressee.name!r} to stream {type(exchange.frame).__name__}"
+
+
+class _Taking:
+    """What an emitter waits for: that its consumer takes something. See `_Reading`."""
+
+    __slots__ = ("_exchange", "parked")
+
+    def __init__(self, exchange: StreamExchange) -> None:
+        self._exchange = exchange
+        self.parked = False
+
+    def blockers(self) -> Sequence[Slot] | None:
+        if self.parked and not self._exchange.send.statistics().tasks_waiting_send:
+            return None
         # the task that entered the stream need not be the one that reads it; where any other could
         # be, that one may go on
         consumer = self._exchange.consumer
@@ -163,11 +185,14 @@ class Emit(Generic[FrameT]):
     async def _wait_to_emit(self, frame: FrameT) -> None:
         exchange = self._exchange
         slot = exchange.slot
-        if slot is not None and slot.task is not trio.lowlevel.current_task():
-            slot = None  # a task below the handler's: no edge (R24)
+        if slot is not None and (
+            slot.task is not trio.lowlevel.current_task() or slot.task.child_nurseries
+        ):
+            slot = None  # a task below the handler's may emit as well: no edge (R24)
         if slot is not None:
             wait = _Taking(exchange)
             check_wait(slot, wait)
+            wait.parked = True
             slot.waiting = wait
         try:
             await exchange.send.send(frame)
@@ -363,8 +388,10 @@ class ReplyStream(Generic[FrameT]):
         if not isinstance(slot, Slot):
             slot = None
         else:
-            check_wait(slot, exchange)
-            slot.waiting = exchange
+            wait = _Reading(exchange)
+            check_wait(slot, wait)
+            wait.parked = True
+            slot.waiting = wait
         self._waits = True
         return slot
 

@@ -1,0 +1,358 @@
+"""Deadlocks between real actors are named by the wait that would close them (R24)."""
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenroom.runtime import (
+    Actor,
+    ActorCrashed,
+    DeadlockError,
+    Emit,
+    Ref,
+    Request,
+    frame,
+    handles,
+    open_runtime,
+)
+from tests.runtime.cast import Count, Do, Echo, Note, Number, Pair, Play, Stagehand, hang
+
+Clock = trio.testing.MockClock
+
+
+async def chain(first: Ref, *others: Ref) -> DeadlockError | None:
+    """Let *first* ask the next to ask the next, and return the deadlock of the last, if any."""
+
+    def step(refs: tuple[Ref, ...]) -> Do:
+        async def ask(_: Stagehand) -> DeadlockError | None:
+            if not refs:
+                return None
+            try:
+                return await refs[0].ask(step(refs[1:]))  # type: ignore[no-any-return]
+            except DeadlockError as error:
+                return error
+
+        return Do(ask)
+
+    return await first.ask(step(others))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7])
+async def test_a_ring_of_asks_is_named(autojump_clock: Clock, length: int) -> None:
+    """R24: oneself, two, three and more; the cycle is told from the one that closes it."""
+    async with open_runtime() as runtime:
+        refs = [await runtime.spawn(Stagehand, name=f"a{n}") for n in range(length)]
+        error = await chain(*refs, refs[0])
+
+        assert error is not None
+        last = f"a{length - 1}"
+        assert error.cycle == (last, *(f"a{n}" for n in range(length - 1)))
+        assert str(error).startswith(f"this wait would never end: '{last}' asks 'a0' Do")
+        assert trio.current_time() == 0
+        assert await refs[0].ask(Echo("alive")) == "alive"  # nothing was sent, nobody waits
+
+
+async def test_an_uncaught_deadlock_is_a_crash_that_says_so(autojump_clock: Clock) -> None:
+    """R24, R13: it is an error of the handler that would have waited."""
+
+    async def ask_oneself(hand: Stagehand) -> str:
+        return await hand.ref.ask(Echo())
+
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Stagehand, name="a", restart="temporary")
+        with pytest.raises(ActorCrashed) as caught:
+            await ref.ask(Do(ask_oneself))
+
+    assert isinstance(caught.value.__cause__, DeadlockError)
+
+
+async def test_a_chain_without_a_cycle_is_none(autojump_clock: Clock) -> None:
+    """R24: no false alarm for asking deep, or for asking the same actor again."""
+    async with open_runtime() as runtime:
+        a, b, c = [await runtime.spawn(Stagehand) for _ in range(3)]
+
+        assert await chain(a, b, c) is None
+        assert await chain(a, b) is None
+
+
+async def test_a_free_slot_is_a_way_out(autojump_clock: Clock) -> None:
+    """R24: with two slots an actor may ask itself once; not twice."""
+    async with open_runtime() as runtime:
+        pair = await runtime.spawn(Pair, name="pair")
+        assert await chain(pair, pair) is None
+        error = await chain(pair, pair, pair)
+
+        assert error is not None
+        assert set(error.cycle) == {"pair"}
+
+
+async def test_a_busy_slot_that_waits_for_nobody_is_a_way_out(autojump_clock: Clock) -> None:
+    """R24: it may be done at any time, and then takes the request."""
+
+    async with open_runtime() as runtime:
+        pair = await runtime.spawn(Pair)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pair.ask, Echo("busy", 5))
+            await trio.sleep(1)
+            assert await chain(pair, pair) is None
+
+        assert trio.current_time() == 5
+
+
+async def test_a_full_mailbox_closes_a_cycle(autojump_clock: Clock) -> None:
+    """R24: a waits for room in b, whose handler asks a."""
+    errors: list[DeadlockError] = []
+
+    async def fill(_: Stagehand) -> None:
+        for _n in range(5):
+            await b.tell(Note("x"))
+
+    async def ask_a(_: Stagehand) -> None:
+        await trio.sleep(1)
+        with pytest.raises(DeadlockError) as caught:
+            await a.ask(Echo())
+        errors.append(caught.value)
+
+    async with open_runtime() as runtime:
+        a = await runtime.spawn(Stagehand, name="a")
+        b = await runtime.spawn(Stagehand, name="b", capacity=1)
+        await b.tell(Do(ask_a))
+        await trio.sleep(0.5)
+        await a.tell(Do(fill))
+        await trio.sleep(5)
+
+    assert [error.cycle for error in errors] == [("b", "a")]
+    assert "'b' asks 'a' Echo, 'a' waits for room in 'b'" in str(errors[0])
+
+
+async def test_the_one_who_waits_for_room_is_named(autojump_clock: Clock) -> None:
+    """R24: telling into a full mailbox of an actor that waits for the teller."""
+    errors: list[DeadlockError] = []
+
+    async def ask_b(_: Stagehand) -> str:
+        return await b.ask(Do(fill_a))  # type: ignore[no-any-return]
+
+    async def fill_a(_: Stagehand) -> str:
+        await a.tell(Note("fits"))
+        with pytest.raises(DeadlockError) as caught:
+            await a.tell(Note("does not"))
+        errors.append(caught.value)
+        return "named"
+
+    async with open_runtime() as runtime:
+        a = await runtime.spawn(Stagehand, name="a", capacity=1)
+        b = await runtime.spawn(Stagehand, name="b")
+        assert await a.ask(Do(ask_b)) == "named"
+
+    assert errors[0].cycle == ("b", "a")
+    assert "'b' waits for room in 'a', 'a' asks 'b' Do" in str(errors[0])
+
+
+async def test_a_stream_that_its_consumer_does_not_read_closes_a_cycle(
+    autojump_clock: Clock,
+) -> None:
+    """R24: the emitter waits for the consumer, who asks somebody that asks the emitter."""
+
+    async def consume(_: Stagehand) -> str:
+        async with b.stream(Count(100), buffer=1) as numbers:
+            assert await anext(numbers) == Number(0)
+            await trio.sleep(1)  # the buffer fills up
+            with pytest.raises(DeadlockError) as caught:
+                await b.ask(Echo())
+            assert caught.value.cycle == ("a", "b")
+            assert "'b' waits for 'a' to take what it streams for Count" in str(caught.value)
+            return "named"
+
+    async with open_runtime() as runtime:
+        a = await runtime.spawn(Stagehand, name="a")
+        b = await runtime.spawn(Stagehand, name="b")
+
+        assert await a.ask(Do(consume)) == "named"
+
+
+async def test_a_stream_that_another_task_reads_is_no_edge(autojump_clock: Clock) -> None:
+    """R24: waits in child tasks are missed, never false."""
+
+    async def consume(_: Stagehand) -> str:
+        async with b.stream(Count(100), buffer=1) as numbers, trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                async for _ in numbers:
+                    await trio.sleep(0.01)
+
+            nursery.start_soon(read)
+            await trio.sleep(0.5)
+            return await b.ask(Echo("after the stream"))
+
+    async with open_runtime() as runtime:
+        a = await runtime.spawn(Stagehand, name="a")
+        b = await runtime.spawn(Stagehand, name="b")
+
+        assert await a.ask(Do(consume)) == "after the stream"
+
+
+async def test_reading_a_stream_of_ones_own_is_named(autojump_clock: Clock) -> None:
+    """R24: at the read that would wait, since entering does not."""
+
+    async def read_oneself(hand: Stagehand) -> str:
+        async with hand.ref.stream(Count(3)) as numbers:
+            with pytest.raises(DeadlockError, match="'a' waits for 'a' to stream Count"):
+                await anext(numbers)
+        return "named"
+
+    async with open_runtime() as runtime:
+        a = await runtime.spawn(Stagehand, name="a")
+
+        assert await a.ask(Do(read_oneself)) == "named"
+
+
+async def test_a_child_that_asks_its_spawner_at_its_start_is_named(autojump_clock: Clock) -> None:
+    """R24: the spawner's handler waits for on_start."""
+
+    class Eager(Actor):
+        async def on_start(self) -> None:
+            await parent.ask(Echo())
+
+    async def spawn(hand: Stagehand) -> str:
+        with pytest.raises(DeadlockError) as caught:
+            await hand.spawn(Eager, name="child")
+        assert caught.value.cycle == ("child", "parent")
+        return "named"
+
+    async with open_runtime() as runtime:
+        parent = await runtime.spawn(Stagehand, name="parent")
+
+        assert await parent.ask(Do(spawn)) == "named"
+
+
+async def test_a_cycle_across_two_runtimes_is_named(autojump_clock: Clock) -> None:
+    """R24, R30: the graph is that of the trio.run."""
+    async with open_runtime() as one, open_runtime() as two:
+        a = await one.spawn(Stagehand, name="a")
+        b = await two.spawn(Stagehand, name="b")
+        error = await chain(a, b, a)
+
+        assert error is not None
+        assert error.cycle == ("b", "a")
+
+
+async def test_a_deadline_does_not_excuse_a_cycle(autojump_clock: Clock) -> None:
+    """R24: it is named at once, not when the time is up."""
+
+    async def ask_oneself(hand: Stagehand) -> str:
+        with pytest.raises(DeadlockError), trio.fail_after(5):
+            await hand.ref.ask(Echo())
+        return "named"
+
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Stagehand)
+        assert await ref.ask(Do(ask_oneself)) == "named"
+
+        assert trio.current_time() == 0
+
+
+async def test_a_cancelled_handler_blocks_nobody(autojump_clock: Clock) -> None:
+    """R24: what is being cancelled will end, so whoever waits for it is let wait."""
+
+    async def hang_in_shield(_: Stagehand) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+
+    async with open_runtime() as runtime:
+        a = await runtime.spawn(Stagehand)
+        await a.tell(Do(hang_in_shield))
+        await trio.sleep(0.1)
+        a.interrupt()
+
+        assert await a.ask(Echo("after")) == "after"
+
+
+@frame
+class Follow(Request[bool]):
+    """Asks to ask along the path that is left; the reply tells whether a deadlock was named."""
+
+    path: tuple[int, ...] = ()
+
+
+class Walker(Actor):
+    """One node of a random system."""
+
+    def __init__(self, refs: list[Ref]) -> None:
+        self.refs = refs
+
+    @handles
+    async def follow(self, request: Follow) -> bool:
+        await trio.sleep(1)  # so that all walks advance at the same pace
+        if not request.path:
+            return False
+        try:
+            return await self.refs[request.path[0]].ask(Follow(request.path[1:]))
+        except DeadlockError:
+            return True
+
+
+class Walker2(Walker, concurrency=2):
+    """The same with two slots."""
+
+
+@settings(max_examples=150)
+@given(
+    slots=st.lists(st.sampled_from([1, 2]), min_size=1, max_size=4),
+    walks=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), min_size=1, max_size=4),
+)
+def test_walks_never_hang_and_a_walk_without_a_repeat_is_never_named_alone(
+    slots: list[int], walks: list[list[int]]
+) -> None:
+    """R24: whatever asks whom, all ends; and one walk alone is named only if it needs more slots."""
+
+    async def main() -> None:
+        refs: list[Ref] = []
+        async with open_runtime() as runtime:
+            for count in slots:
+                refs.append(await runtime.spawn(Walker if count == 1 else Walker2, refs))
+            named: list[bool] = []
+
+            async def walk(path: tuple[int, ...]) -> None:
+                named.append(await refs[path[0]].ask(Follow(path[1:])))
+
+            with trio.fail_after(1000):
+                async with trio.open_nursery() as nursery:
+                    for path in walks:
+                        nursery.start_soon(walk, tuple(n % len(refs) for n in path))
+            for path in walks:
+                own = tuple(n % len(refs) for n in path)
+                named.clear()
+                await walk(own)
+                too_many = any(own.count(n) > slots[n] for n in own)
+                assert named == [too_many]
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_a_blocked_handler_shows_in_the_report(autojump_clock: Clock) -> None:
+    """Inspection: who waits for whom, and where."""
+
+    async def ask_b(_: Stagehand) -> None:
+        await b.ask(Do(hang))
+
+    async def stream_b(_: Stagehand, emit: Emit[Number]) -> None:
+        await emit(Number(1))
+
+    async with open_runtime(name="house") as runtime:
+        a = await runtime.spawn(Stagehand, name="a")
+        b = await runtime.spawn(Stagehand, name="b")
+        await a.tell(Do(ask_b))
+        async with b.stream(Play(stream_b)):
+            pass
+        await trio.sleep(1)
+        report = runtime.report()
+        a.interrupt()
+
+    assert "runtime 'house'" in report
+    assert "handles Do, asks 'b' Do" in report
+    assert "in hang" in report
