@@ -30,13 +30,13 @@ async def chain(first: Ref, *others: Ref) -> DeadlockError | None:
             if not refs:
                 return None
             try:
-                return await refs[0].ask(step(refs[1:]))  # type: ignore[no-any-return]
+                return await refs[0].ask(step(refs[1:]))
             except DeadlockError as error:
                 return error
 
         return Do(ask)
 
-    return await first.ask(step(others))  # type: ignore[no-any-return]
+    return await first.ask(step(others))
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7])
@@ -132,7 +132,7 @@ async def test_the_one_who_waits_for_room_is_named(autojump_clock: Clock) -> Non
     errors: list[DeadlockError] = []
 
     async def ask_b(_: Stagehand) -> str:
-        return await b.ask(Do(fill_a))  # type: ignore[no-any-return]
+        return await b.ask(Do(fill_a))
 
     async def fill_a(_: Stagehand) -> str:
         await a.tell(Note("fits"))
