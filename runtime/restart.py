@@ -21,8 +21,16 @@ strategy         what is restarted with it
 
 Those others are stopped in reverse order of their start; a temporary one among them is stopped and
 not started again. All are started in order.
+
+Two counts are kept, over all children of one supervisor. The *intensity* counts the restarts within
+a sliding window, as OTP has it. The *back-off* counts those in a row: each came within the window
+after the one before it was due. Were it to count the window too, delays as long as the window would
+make it begin anew, and a child that crashes at once would never wait for `Backoff.most`. So with
+delays that outgrow the window the supervisor does not give up; it goes on trying, ever more slowly.
+Where it is to give up, the window has to be longer than the delays together.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
@@ -47,11 +55,17 @@ ChildKind: TypeAlias = Literal["permanent", "transient", "temporary"]
 ChildT = TypeVar("ChildT")
 
 
-def _at_least(least: float) -> Callable[[object, "attrs.Attribute[Any]", float], None]:
+def _number(
+    least: float, most: float = math.inf, *, whole: bool = False
+) -> Callable[[object, "attrs.Attribute[Any]", float], None]:
+    kind = "an int" if whole else "a number"
+    span = f">= {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+
     def check(owner: object, field: "attrs.Attribute[Any]", value: float) -> None:
-        if not (isinstance(value, (int, float)) and value >= least):
+        is_kind = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if not (is_kind and least <= value <= most):
             raise ValueError(
-                f"{type(owner).__name__}.{field.name} must be a number >= {least:g}, not {value!r}"
+                f"{type(owner).__name__}.{field.name} must be {kind} {span}, not {value!r}"
             )
 
     return check
@@ -68,24 +82,28 @@ class Backoff:
     """
     How long to wait before a restart: ``first * factor ** (n - 1)`` before the nth in a row.
 
-    In a row are the restarts that the intensity counts, so a calm period begins anew.
+    In a row are restarts of which each came within `Supervision.within` seconds after the one
+    before it was due; so a calm period begins anew.
     """
 
-    first: float = attrs.field(default=0.0, validator=_at_least(0))
-    """Seconds before the first; 0 for at once, as OTP has it."""
-    factor: float = attrs.field(default=2.0, validator=_at_least(1))
-    most: float = attrs.field(default=30.0, validator=_at_least(0))
-    """Seconds, at most; the jitter may add to it."""
-    jitter: float = attrs.field(default=0.1, validator=_at_least(0))
+    first: float = attrs.field(default=0.0, validator=_number(0))
+    """Seconds before the first, >= 0; 0 for at once, and always, as OTP has it."""
+    factor: float = attrs.field(default=2.0, validator=_number(1))
+    """By which each delay is longer than the one before it, >= 1."""
+    most: float = attrs.field(default=30.0, validator=_number(0))
+    """Seconds, at most, >= 0; the jitter may add to it."""
+    jitter: float = attrs.field(default=0.1, validator=_number(0, 1))
     """A part of the delay, from 0 to 1, by which it is lengthened or shortened by chance."""
 
     def delay(self, attempt: int, random: Callable[[], float]) -> float:
         """Return the seconds before the restart number *attempt*, >= 1, in a row."""
+        if self.first == 0:
+            return 0.0
         try:
             delay = self.first * self.factor ** (attempt - 1)
         except OverflowError:
             delay = self.most
-        return max(0.0, min(delay, self.most) * (1 + self.jitter * (2 * random() - 1)))
+        return min(delay, self.most) * (1 + self.jitter * (2 * random() - 1))
 
 
 @attrs.frozen
@@ -93,9 +111,10 @@ class Supervision:
     """How a parent treats the ends of its children."""
 
     strategy: Strategy = attrs.field(default="one_for_one", validator=_known_strategy)
-    restarts: int = attrs.field(default=3, validator=_at_least(0))
-    """At most so many restarts within `within` seconds; one more, and the supervisor gives up."""
-    within: float = attrs.field(default=5.0, validator=_at_least(0))
+    restarts: int = attrs.field(default=3, validator=_number(0, whole=True))
+    """At most so many within `within` seconds, >= 0; one more, and the supervisor gives up."""
+    within: float = attrs.field(default=5.0, validator=_number(0))
+    """Seconds, >= 0; ``math.inf`` for ever."""
     backoff: Backoff = Backoff()
 
 
@@ -119,17 +138,35 @@ class GiveUp:
 
 
 class History:
-    """When a supervisor restarted something, as far back as its intensity looks."""
+    """
+    When a supervisor restarted something, as far back as its intensity looks.
+
+    It keeps one restart more than the intensity allows, and no more: that one gives up.
+    """
 
     def __init__(self) -> None:
-        self._times: deque[float] = deque()  # at most as many as the supervision allows, plus one
+        self._times: deque[float] = deque()
+        self._in_a_row = 0
+        self._due_at = -math.inf  # when the last restart was to be made
 
-    def add(self, now: float, within: float) -> int:
-        """Note a restart, and return how many there were in the last *within* seconds."""
+    def add(self, now: float, supervision: Supervision) -> bool:
+        """Note a restart, and tell whether the intensity allows it."""
         self._times.append(now)
-        while self._times[0] < now - within:
+        while self._times[0] < now - supervision.within:
             self._times.popleft()
-        return len(self._times)
+        if len(self._times) <= supervision.restarts:
+            return True
+        while len(self._times) > supervision.restarts + 1:
+            self._times.popleft()
+        return False
+
+    def delay(self, now: float, supervision: Supervision, random: Callable[[], float]) -> float:
+        """Return the delay of the restart that was noted last."""
+        is_calm = now - self._due_at > supervision.within
+        self._in_a_row = 1 if is_calm else self._in_a_row + 1
+        delay = supervision.backoff.delay(self._in_a_row, random)
+        self._due_at = now + delay
+        return delay
 
 
 def decide(
@@ -160,10 +197,9 @@ def decide(
     kind = children[at][1]
     if kind == "temporary" or (kind == "transient" and not crashed):
         return Ignore()
-    count = history.add(now, supervision.within)
-    if count > supervision.restarts:
+    if not history.add(now, supervision):
         return GiveUp()
-    delay = supervision.backoff.delay(count, random)
+    delay = history.delay(now, supervision, random)
     match supervision.strategy:
         case "one_for_one":
             return Restart((), (ended,), delay)

@@ -1,5 +1,7 @@
 """Timers, death watch, topics as an actor hears them, and the waiting look-up of names."""
 
+from collections.abc import Callable
+
 import pytest
 import trio
 import trio.testing
@@ -36,13 +38,18 @@ class Watching(Clocked):
         self.log.append(f"{down.actor} {down.reason} at {trio.current_time():g}")
 
 
-async def run_on(ref: Ref, what: object) -> object:
+async def run_on(ref: Ref, what: Callable[[Stagehand], object]) -> object:
     """Run a plain function of the actor in its handler."""
 
     async def run(hand: Stagehand) -> object:
-        return what(hand)  # type: ignore[operator]
+        return what(hand)
 
     return await ref.ask(Do(run))
+
+
+def watching(other: Ref) -> Callable[[Stagehand], object]:
+    """Return what makes an actor watch *other*."""
+    return lambda hand: hand.watch(other)
 
 
 async def test_a_frame_is_sent_later_and_again(autojump_clock: Clock) -> None:
@@ -97,24 +104,25 @@ async def test_a_timer_for_an_actor_that_is_over_is_a_dead_letter(autojump_clock
 
 async def test_what_a_timer_cannot_send_is_refused_at_once() -> None:
     """The error comes where the mistake is, not when the time has come."""
+    cases: list[tuple[Callable[[Stagehand], object], type[Exception], str]] = [
+        (lambda h: h.send_after(-1, Note()), ValueError, "send_after needs seconds >= 0"),
+        (lambda h: h.send_every(0, Note()), ValueError, "send_every needs seconds > 0"),
+        (lambda h: h.send_after(1, Count()), TypeError, "is answered by a stream"),
+        (lambda h: h.send_after(1, Down("x", "stopped")), NotHandled, "no handler for Down"),
+        (lambda h: h.watch(h.ref), NotHandled, "Clocked has no handler for Down"),
+    ]
     async with open_runtime() as runtime:
         ref = await runtime.spawn(Clocked)
-        for what, error, message in [
-            (lambda h: h.send_after(-1, Note()), ValueError, "send_after needs seconds >= 0"),
-            (lambda h: h.send_every(0, Note()), ValueError, "send_every needs seconds > 0"),
-            (lambda h: h.send_after(1, Count()), TypeError, "is answered by a stream"),
-            (lambda h: h.send_after(1, Down("x", "stopped")), NotHandled, "no handler for Down"),
-            (lambda h: h.watch(h.ref), NotHandled, "Clocked has no handler for Down"),
-        ]:
+        for what, error, message in cases:
 
             async def attempt(
                 hand: Stagehand,
-                what: object = what,
+                what: Callable[[Stagehand], object] = what,
                 error: type[Exception] = error,
-                m: str = message,
+                message: str = message,
             ) -> None:
-                with pytest.raises(error, match=m):
-                    what(hand)  # type: ignore[operator]
+                with pytest.raises(error, match=message):
+                    what(hand)
 
             await ref.ask(Do(attempt))
 
@@ -134,7 +142,7 @@ async def test_a_watcher_is_told_of_every_end(autojump_clock: Clock) -> None:
         unwatched = await runtime.spawn(Clocked, name="unwatched")
         ref = await runtime.spawn(Watching, log)
         for other in (gone, crashes, stops):
-            await run_on(ref, lambda hand, other=other: hand.watch(other))
+            await run_on(ref, watching(other))
         timer = await run_on(ref, lambda hand: hand.watch(unwatched))
         assert isinstance(timer, Timer)
         timer.cancel()
