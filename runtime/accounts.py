@@ -64,8 +64,15 @@ class Tally:
 
     def add(self, other: "Tally") -> None:
         """Count what *other* counted."""
-        for kind in self.__slots__:
-            setattr(self, kind, getattr(self, kind) + getattr(other, kind))
+        self.handled += other.handled
+        self.refused += other.refused
+        self.crashed += other.crashed
+        self.cancelled += other.cancelled
+        self.interrupted += other.interrupted
+        self.stale += other.stale
+        self.dropped += other.dropped
+        self.undelivered += other.undelivered
+        self.unsent += other.unsent
 
     def accounts(self, numbered: int) -> Accounts:
         """Return the figures of this moment, given how many frames were numbered."""

@@ -263,7 +263,7 @@ class Cell:
         self._quarantined: deque[Quarantined] | None = None
         self._waits = 0  # how often a sender waited for room
         self._down: Down | None = None
-        self._final: Accounts | None = None  # set with it
+        self._final: Tally | None = None  # its own, set with it
         self._drain: Alarm | None = None  # ends the draining; set by `stop`
         self._late: Alarm | None = None  # names what outlives `end_all`; set by it
         self._dead: trio.Event | None = None  # made when first waited for
@@ -650,11 +650,6 @@ class Cell:
 
     # -- the end
 
-    @property
-    def is_stopping(self) -> bool:
-        """Whether somebody called `stop`, also while the actor was starting."""
-        return self._drain is not None
-
     def stop(self) -> None:
         """
         Close the intake; what is queued is still handled, within ``drain_grace`` (R20).
@@ -665,7 +660,10 @@ class Cell:
             if self.abandon is not None:
                 self.abandon()
             return
-        if self.is_open and self._drain is None:
+        # with every slot waiting for a frame that will not come, there is nothing to bound
+        idle = self.mailbox.data.tasks_waiting_receive
+        is_idle = 0 < idle == len(self.slots) and not self.children
+        if self.is_open and self._drain is None and not is_idle:
             self._drain = self.stage.alarms.set(
                 trio.current_time() + self.stage.drain_grace, lambda: self.end_all("stopped")
             )
@@ -743,7 +741,7 @@ class Cell:
         while self.again:
             self._left_over(self.again.popleft())
         self.mailbox.close(self._left_over)
-        self._final = self.tally.accounts(self.number)
+        self._final = self.tally
         self.stage.numbered += self.number
         self.stage.tally.add(self.tally)
         self.tally = self.stage.tally  # for senders who are only now told
@@ -781,7 +779,7 @@ class Cell:
     def statistics(self) -> ActorStatistics:
         """Return the figures of this moment."""
         data, control = self.mailbox.data, self.mailbox.control
-        accounts = self._final or self.tally.accounts(self.number)
+        accounts = (self._final or self.tally).accounts(self.number)
         return ActorStatistics(
             state=self.state.value,
             capacity=self.mailbox.capacity,

@@ -401,7 +401,9 @@ class Exchange:
 
     def start(self, slot: Slot | None) -> None:
         """Note that *slot* runs the handler from now on: to cancel it is to wait for its end."""
-        self.state = moved(REQUEST_MOVES, self.state, _RUNNING)
+        if self.state is not _QUEUED:  # the one legal move; asked for first, as this is on the way
+            moved(REQUEST_MOVES, self.state, _RUNNING)
+        self.state = _RUNNING
         self.slot = slot
 
     def requeue(self) -> None:
@@ -412,7 +414,9 @@ class Exchange:
 
     def settle(self, value: object = None, error: BaseException | None = None) -> None:
         """Give the request its one outcome, and wake the asker."""
-        self.state = moved(REQUEST_MOVES, self.state, _SETTLED)
+        if self.state is _SETTLED:  # from everywhere else it is legal
+            moved(REQUEST_MOVES, self.state, _SETTLED)
+        self.state = _SETTLED
         self.value = value
         self.error = error
         cancellation = self._cancellation
@@ -422,7 +426,8 @@ class Exchange:
             if cancellation.overran:
                 self.addressee.release()
             self._forget_asking()
-        self._wake()
+        if self.asker is not None:
+            self._wake()
 
     # -- the wait edge (R24)
 

@@ -49,7 +49,8 @@ class Incarnation:
     Attributes:
         ref: The actor's.
         runtime: Where else to spawn.
-        not_started: What the spawner gets if the start failed; None once it is over and well.
+        started: Its start is over, and went well.
+        failed_start: Why it did not, where there is more to say than that it was cancelled.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class Incarnation:
     ) -> None:
         self.ref = Ref(cell)
         self.runtime = runtime
-        self.not_started: BaseException | None = self._not_started("cancelled")
+        self.started = False
+        self.failed_start: BaseException | None = None
         self.inner = InnerNursery(start_soon, cell.stage.context, cell.name, self._failed)
         self.cell = cell
         self.actor = actor
@@ -175,7 +177,7 @@ class Incarnation:
 
     def open(self, parent: str | None) -> None:
         """Note that the start is over."""
-        self.not_started = None
+        self.started = True
         self.cell.start()
         self.loop.start()
         stage = self.cell.stage
@@ -211,7 +213,7 @@ class Incarnation:
             self.loop.vacate(slot)
             # as a nursery waits for its children; who does not end is named by R10's alarm
             await self.inner.close(cell.stage)  # noqa: ASYNC102
-            if self.not_started is None:
+            if self.started:
                 await self._stop()  # noqa: ASYNC102 - shields itself, within the cleanup bound
 
     async def _start(self, slot: Slot, starting: Exchange, parent: str | None) -> bool:
@@ -228,15 +230,15 @@ class Incarnation:
                 await self.actor.on_start()
                 done = True
         except Exception as exc:
-            self.not_started = sole_leaf(exc)
+            self.failed_start = sole_leaf(exc)
             if starting.is_left:
-                self.loop.crash(self.not_started)  # the spawner won't raise it
+                self.loop.crash(self.failed_start)  # the spawner won't raise it
             return False  # noqa: ASYNC910
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.crash is not None:
-            self.not_started = self.loop.crash_error(starting.frame, self.crash)
+            self.failed_start = self.loop.crash_error(starting.frame, self.crash)
         elif cell.ending is not None:
-            self.not_started = self._not_started("stopped")
+            self.failed_start = self._not_started("stopped")
         if cell.ending is not None or not done:
             return False
         self.open(parent)
@@ -248,6 +250,11 @@ class Incarnation:
         if self.cell.routes.has_control:
             self.loop.control_runs = True
             self.inner.start_soon(self.loop.control)
+
+    @property
+    def not_started(self) -> BaseException | None:
+        """What the spawner gets; None if the start went well."""
+        return None if self.started else self.failed_start or self._not_started("cancelled")
 
     def _not_started(self, reason: DownReason) -> BaseException:
         return ActorStopped(f"{self.ref!r} was {reason} while it started", reason)

@@ -63,7 +63,10 @@ class Loop:
         self._helpers = helpers  # where further slots run
         self._slots = 1  # started so far; grows up to the actor's concurrency
         self._hook_runs = False  # on_interrupt is running in some slot
-        # handlers by the class of their frame, as they are first needed
+        stage = cell.stage
+        # whether there is more to do about a handler than to run it
+        self._watched = bool(stage.observers) or stage.measure or stage.slow_after != math.inf
+        # handlers by the class of their frame, as they are first needed; none while watched
         self._handlers: dict[type, Callable[..., Any]] = {}
 
     def start(self) -> None:
@@ -252,15 +255,9 @@ class Loop:
             route = self._cell.routes.find(type(frame))
             assert route is not None
             handler = getattr(self._actor, route.name)
-            if not self._is_watched:
+            if not self._watched:
                 self._handlers[type(frame)] = handler
         return handler
-
-    @property
-    def _is_watched(self) -> bool:
-        """Whether there is more to do about a handler than to run it."""
-        stage = self._cell.stage
-        return bool(stage.observers) or stage.measure or stage.slow_after != math.inf
 
     async def _handle(self, slot: Slot, envelope: Envelope) -> None:
         """
@@ -270,7 +267,7 @@ class Loop:
         """
         content = envelope[1]
         if not isinstance(content, Exchange):
-            if self._is_watched:
+            if self._watched:
                 await self._watch(slot, envelope, content)
             else:
                 handler = self._handler(content)
@@ -281,11 +278,12 @@ class Loop:
         elif content.state is RequestState.SETTLED:
             self._cell.tally.cancelled += 1  # its asker has left
             return  # noqa: ASYNC910
-        elif self._is_watched:
+        elif self._watched:
             await self._watch(slot, envelope, content.frame)
         else:
             await self._answer(slot, envelope, content)
-        self._cell.forget_attempts(envelope)
+        if self._cell.redeliver:
+            self._cell.forget_attempts(envelope)
 
     async def _answer(self, slot: Slot, envelope: Envelope, exchange: Exchange) -> None:
         """Run the handler of a request, and settle it with what that returns."""

@@ -191,7 +191,12 @@ class Ref:
         task = trio.lowlevel.current_task()
         slot = cell.stage.slots.get(task)
         if slot is None:
-            if not cell.put_nowait((number, exchange)):
+            if is_quick:
+                try:
+                    cell.send_nowait((number, exchange))
+                except trio.WouldBlock:
+                    is_quick = False
+            if not is_quick and not cell.put_nowait((number, exchange)):
                 await cell.put((number, exchange))
             if exchange.state is not RequestState.SETTLED:
                 exchange.asker = task

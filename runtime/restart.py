@@ -22,12 +22,12 @@ strategy         what is restarted with it
 Those others are stopped in reverse order of their start; a temporary one among them is stopped and
 not started again. All are started in order.
 
-Two counts are kept, over all children of one supervisor. The *intensity* counts the restarts within
-a sliding window, as OTP has it. The *back-off* counts those in a row: each came within the window
-after the one before it was due. Were it to count the window too, delays as long as the window would
-make it begin anew, and a child that crashes at once would never wait for `Backoff.most`. So with
-delays that outgrow the window the supervisor does not give up; it goes on trying, ever more slowly.
-Where it is to give up, the window has to be longer than the delays together.
+Two counts are kept, over all children of one supervisor. The *intensity* counts restarts within a
+sliding window, as OTP has it. The *back-off* counts restarts in a row: each within the window after
+the one before it was due. It can't count those in the window, as delays longer than that would make
+it begin anew, and a child that crashes at once would never come to wait for `Backoff.most`. Nor does
+a supervisor give up whose delays have outgrown the window: it goes on trying, ever more slowly. For
+it to give up, the window has to be longer than `Supervision.restarts` delays together.
 """
 
 import math
@@ -148,6 +148,9 @@ class History:
         self._times: deque[float] = deque()
         self._in_a_row = 0
         self._due_at = -math.inf  # when the last restart was to be made
+
+    def __len__(self) -> int:
+        return len(self._times)
 
     def add(self, now: float, supervision: Supervision) -> bool:
         """Note a restart, and tell whether the intensity allows it."""

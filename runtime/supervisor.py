@@ -238,7 +238,7 @@ class Children:
     ) -> None:
         """Do what is due after an incarnation; raise its crash if that is to go up."""
         cell, crash = child.cell, incarnation.crash
-        if cell.restarts and incarnation.not_started is not None and not is_cancelled:
+        if cell.restarts and not incarnation.started and not is_cancelled:
             crash = crash or incarnation.not_started  # a restart that failed counts as a crash
         try:
             if child.order is not None and not is_cancelled:
@@ -249,7 +249,7 @@ class Children:
                 is_cancelled
                 or child.kind is None
                 or self._all_over is not None
-                or (incarnation.not_started is not None and not cell.restarts)
+                or not (incarnation.started or cell.restarts)
             ):
                 self._close(child, incarnation, crash, "cancelled" if is_cancelled else "stopped")
                 if crash is not None and child.kind is not None:

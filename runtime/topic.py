@@ -9,18 +9,23 @@ buffer, and says what is to happen when it lags behind by more than that:
 ``drop_oldest``, ``drop_newest``
     it misses some, which are counted;
 ``leave``
-    it is dropped from the topic, and its next read raises `Lagged`.
+    it is dropped from the topic; it reads what it has, and then `Lagged` is raised.
 
 A subscriber that waits, leaves or fails does not hold the others up: a publisher first gives to all
-that have room, and then waits for the rest, at once. Order is kept per publisher.
+that have room, and then waits for the rest, at once. Order is kept per publisher (I2).
+
+Whoever publishes on a topic that it reads itself should subscribe with a policy that drops or
+leaves. With ``wait`` it works as long as it publishes no more than its buffer holds; then it waits
+for itself, which nobody notices: such a wait is no edge of the wait-for graph (R24).
 """
 
-from collections import deque
+import contextlib
 from typing import Final, Generic, Literal, Self, TypeAlias, TypeVar, get_args
 
 import trio
 
 from greenroom.runtime.errors import MailboxFull
+from greenroom.runtime.groups import bare
 
 __all__ = ["DEFAULT_LAG", "LagPolicy", "Lagged", "Subscription", "Topic"]
 
@@ -40,7 +45,7 @@ class Subscription(Generic[ValueT]):
     One subscriber's end: ``with topic.subscribe() as values: async for value in values``.
 
     Attributes:
-        delivered: How many values it was given.
+        delivered: How many values it has taken.
         dropped: How many it missed by its policy.
     """
 
@@ -61,8 +66,7 @@ class Subscription(Generic[ValueT]):
     @property
     def is_full(self) -> bool:
         """Whether a publisher would have to wait for it."""
-        waits = self._receive.statistics().tasks_waiting_receive
-        return self._lag == "wait" and self.behind >= self._buffer and not waits
+        return self._lag == "wait" and self.behind >= self._buffer
 
     def give(self, value: ValueT) -> bool:
         """Hand *value* over, as the policy has it; False if a publisher is to wait."""
@@ -77,7 +81,6 @@ class Subscription(Generic[ValueT]):
                     return True
                 case "drop_oldest":
                     self._receive.receive_nowait()  # there is one, as it is full
-                    self.delivered -= 1
                     self.dropped += 1
                     self._send.send_nowait(value)
                 case "leave":
@@ -89,17 +92,13 @@ class Subscription(Generic[ValueT]):
                     self._send.close()
                     return True
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return True  # it has left
-        self.delivered += 1
+            pass  # it has left
         return True
 
-    async def wait_to_give(self, value: ValueT) -> None:
+    async def wait_to_give(self, value: ValueT) -> None:  # noqa: ASYNC910 - `publish` has had one
         """Wait until there is room, and hand *value* over; nothing once it has left."""
-        try:
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self._send.send(value)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return  # noqa: ASYNC910
-        self.delivered += 1
 
     def end(self) -> None:
         """Let nothing more in; what is there can still be read. Idempotent."""
@@ -133,11 +132,11 @@ class Subscription(Generic[ValueT]):
         Checkpoint: always.
         """
         try:
-            return await self._receive.receive()
+            value = await self._receive.receive()
         except trio.EndOfChannel:
-            if self._fate is not None:
-                raise self._fate from None
-            raise StopAsyncIteration from None
+            raise self._fate or StopAsyncIteration from None
+        self.delivered += 1
+        return value
 
 
 class Topic(Generic[ValueT]):
@@ -202,20 +201,24 @@ class Topic(Generic[ValueT]):
         """
         Give *value* to every subscriber, waiting for those who want to be waited for.
 
+        Once the topic is closed there is nobody to give to.
+
         Cancellation:
             Before it began to wait: nobody got it. While it waits: all that had room have it, and of
-            those that had none, some.
+            those that had none, those that have made room since. To publish it again would give
+            it to them twice.
 
         Checkpoint: always.
         """
         await trio.lowlevel.checkpoint()
-        slow = deque(s for s in tuple(self._subscriptions) if not s.give(value))
+        slow = [s for s in tuple(self._subscriptions) if not s.give(value)]
         if len(slow) == 1:
             await slow[0].wait_to_give(value)
         elif slow:
-            async with trio.open_nursery() as nursery:
-                for subscription in slow:
-                    nursery.start_soon(subscription.wait_to_give, value)
+            with bare():
+                async with trio.open_nursery() as nursery:
+                    for subscription in slow:
+                        nursery.start_soon(subscription.wait_to_give, value)
 
     def publish_nowait(self, value: ValueT) -> None:
         """
@@ -235,7 +238,12 @@ class Topic(Generic[ValueT]):
             subscription.give(value)
 
     def close(self) -> None:
-        """End the topic: subscribers read what they have, and then the end. Idempotent."""
+        """
+        End the topic: subscribers read what they have, and then the end. Idempotent.
+
+        Publishers that wait are let go; what they had is lost to those that had no room for it.
+        """
         self._closed = True
-        for subscription in tuple(self._subscriptions):
+        subscriptions, self._subscriptions = self._subscriptions, {}
+        for subscription in subscriptions:
             subscription.end()

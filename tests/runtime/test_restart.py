@@ -154,6 +154,7 @@ def test_no_window_ever_holds_more_restarts_than_allowed(
         (Backoff(first=1, jitter=0), [1, 2, 4]),
         (Backoff(first=1, factor=10, most=50, jitter=0), [1, 10, 50]),
         (Backoff(first=2, factor=1, jitter=0), [2, 2, 2]),
+        (Backoff(first=5, most=0), [0, 0, 0]),
     ],
 )
 def test_the_delay_grows_up_to_a_bound(backoff: Backoff, delays: list[float]) -> None:
@@ -171,12 +172,18 @@ def test_jitter_stays_within_its_part(chance: float, attempt: int) -> None:
     assert 0.75 * plain <= delay <= 1.25 * plain
 
 
-def test_a_calm_period_begins_the_back_off_anew() -> None:
-    """R19: in a row are the restarts that the intensity counts."""
+def test_no_back_off_is_none_however_often() -> None:
+    """R19, OTP: at once; nor does a factor that overflows make a delay of nothing long."""
+    assert [Backoff().delay(n, half) for n in (1, 2, 2000)] == [0, 0, 0]
+
+
+def delays_of(supervision: Supervision, lasted: list[float]) -> list[float]:
+    """Return the delays of a child that crashes after it *lasted* so long, time after time."""
     history = History()
-    supervision = Supervision(restarts=9, within=10, backoff=Backoff(first=1, jitter=0))
     delays: list[float] = []
-    for now in (0, 1, 2, 100):
+    now = 0.0
+    for seconds in lasted:
+        now += seconds
         decision = decide(
             supervision,
             [("a", "permanent")],
@@ -188,18 +195,127 @@ def test_a_calm_period_begins_the_back_off_anew() -> None:
         )
         assert isinstance(decision, Restart)
         delays.append(decision.delay)
+        now += decision.delay
+    return delays
 
-    assert delays == [1, 2, 4, 1]
+
+@pytest.mark.parametrize(
+    ("lasted", "delays"),
+    [
+        ([0, 0, 0, 100, 0], [1, 2, 4, 1, 2]),
+        ([0, 5, 5], [1, 2, 4]),
+        ([0, 5.1, 0], [1, 1, 2]),
+    ],
+)
+def test_a_calm_period_begins_the_back_off_anew(lasted: list[float], delays: list[float]) -> None:
+    """R19: calm is to last for longer than the window, from when it was started again."""
+    backoff = Backoff(first=1, jitter=0)
+
+    assert delays_of(Supervision(restarts=9, within=5, backoff=backoff), lasted) == delays
+
+
+def test_delays_longer_than_the_window_go_on_growing() -> None:
+    """R19: a child that crashes at once, time after time, comes to wait for the longest delay."""
+    supervision = Supervision(backoff=Backoff(first=1, jitter=0))
+
+    assert delays_of(supervision, [0.0] * 8) == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_a_history_remembers_no_more_than_the_intensity_asks() -> None:
+    """R19: bounded also where the window is not, and a supervisor asks on after it gave up."""
+    history = History()
+    supervision = Supervision(restarts=3, within=math.inf)
+    verdicts = [history.add(now, supervision) for now in range(100)]
+
+    assert verdicts == [True] * 3 + [False] * 97
+    assert len(history) == 4
+
+
+class Model:
+    """OTP's supervisor, from its documentation: which of the children run, by name, in order."""
+
+    def __init__(self, strategy: Strategy, kinds: list[ChildKind], most: int, within: int) -> None:
+        self.strategy, self.most, self.within = strategy, most, within
+        self.specs = dict(enumerate(kinds))
+        self.restarted: list[int] = []
+
+    def end(self, child: int, crashed: bool, now: int) -> tuple[list[int], list[int]] | str:
+        """Return whom it stops and whom it starts, or what else it does."""
+        kind = self.specs[child]
+        if kind == "temporary" or (kind == "transient" and not crashed):
+            del self.specs[child]
+            return "ignores"
+        self.restarted.append(now)
+        if sum(now - self.within <= at for at in self.restarted) > self.most:
+            return "gives up"
+        if self.strategy == "one_for_one":
+            return [], [child]
+        rest = [c for c in self.specs if self.strategy == "one_for_all" or c >= child]
+        stopped = [c for c in rest if c != child]
+        for other in stopped:
+            if self.specs[other] == "temporary":
+                del self.specs[other]
+        return stopped[::-1], [c for c in rest if c in self.specs]
+
+
+@given(
+    strategy=st.sampled_from(STRATEGIES),
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=6),
+    restarts=st.integers(0, 5),
+    within=st.integers(0, 10),
+    ends=st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 4)), max_size=20),
+)
+def test_every_decision_is_that_of_otps_documentation(
+    strategy: Strategy,
+    kinds: list[ChildKind],
+    restarts: int,
+    within: int,
+    ends: list[tuple[int, bool, int]],
+) -> None:
+    """R19: random ends of random children, against a model written from the documented words."""
+    model = Model(strategy, kinds, restarts, within)
+    supervision = Supervision(strategy, restarts=restarts, within=within)
+    children: list[tuple[int, ChildKind]] = list(enumerate(kinds))
+    history = History()
+    now = 0
+    for pick, crashed, gap in ends:
+        now += gap
+        if not children:
+            break
+        child = children[pick % len(children)][0]
+        decision = decide(
+            supervision,
+            children,
+            child,
+            crashed=crashed,
+            now=now,
+            history=history,
+            random=half,
+        )
+        expected = model.end(child, crashed, now)
+        if isinstance(decision, Restart):
+            assert (list(decision.stop), list(decision.start)) == expected
+            gone = {*decision.stop} - {*decision.start}
+        else:
+            assert expected == ("ignores" if isinstance(decision, Ignore) else "gives up")
+            gone = {child}
+        if isinstance(decision, GiveUp):
+            break
+        children = [(other, kind) for other, kind in children if other not in gone]
+        assert dict(children) == model.specs
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Supervision("all"), "strategy must be one of one_for_one, .*, not 'all'"),  # type: ignore[arg-type]
-        (lambda: Supervision(restarts=-1), r"Supervision.restarts must be a number >= 0, not -1"),
+        (lambda: Supervision(restarts=-1), r"Supervision.restarts must be an int >= 0, not -1"),
+        (lambda: Supervision(restarts=math.inf), r"restarts must be an int >= 0, not inf"),  # type: ignore[arg-type]
+        (lambda: Supervision(restarts=True), r"restarts must be an int >= 0, not True"),
         (lambda: Supervision(within=math.nan), r"Supervision.within must be a number >= 0"),
         (lambda: Backoff(factor=0.5), r"Backoff.factor must be a number >= 1, not 0.5"),
         (lambda: Backoff(first=-1), r"Backoff.first must be a number >= 0"),
+        (lambda: Backoff(jitter=1.5), r"Backoff.jitter must be a number from 0 to 1, not 1.5"),
     ],
 )
 def test_settings_out_of_range_are_refused(make: Callable[[], Any], message: str) -> None:
