@@ -57,7 +57,7 @@ examples: $(TEST) ## Run each example as a program and compare what it prints wi
 		else echo "FAILED $$program"; failed=1; fi; \
 	done; exit $$failed
 
-bench: $(DEV) ## Print the runtime's speed beside plain Trio, as ratios
+bench: $(DEV) ## Print the runtime's speed beside plain Trio, as ratios with their goals
 	@$(BIN)/python tests/bench/table.py
 
 ## -- Checking it

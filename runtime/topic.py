@@ -73,24 +73,19 @@ class Subscription(Generic[ValueT]):
         try:
             self._send.send_nowait(value)
         except trio.WouldBlock:
-            match self._lag:
-                case "wait":
-                    return False
-                case "drop_newest":
-                    self.dropped += 1
-                    return True
-                case "drop_oldest":
-                    self._receive.receive_nowait()  # there is one, as it is full
-                    self.dropped += 1
-                    self._send.send_nowait(value)
-                case "leave":
-                    self._fate = Lagged(
-                        f"a subscriber of topic {self._topic.name!r} was {self.behind} values behind, "
-                        f"which is its bound; read faster, or subscribe with a larger buffer"
-                    )
-                    self._topic.forget(self)
-                    self._send.close()
-                    return True
+            if self._lag == "wait":
+                return False
+            self.dropped += 1
+            if self._lag == "drop_oldest":
+                self._receive.receive_nowait()  # there is one, as it is full
+                self._send.send_nowait(value)
+            elif self._lag == "leave":
+                self._fate = Lagged(
+                    f"a subscriber of topic {self._topic.name!r} was {self.behind} values behind, "
+                    f"which is its bound; read faster, or subscribe with a larger buffer"
+                )
+                self._topic.forget(self)
+                self._send.close()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it has left
         return True

@@ -91,6 +91,15 @@ def test_a_wait_that_nothing_can_end_is_hopeless() -> None:
     assert names(a, Edge([b])) == ["a", "b"]
 
 
+def test_the_cycle_named_leaves_out_who_only_waits_for_it() -> None:
+    """R24: of two slots that are blocked, the one that leads back; each step blocks the one before."""
+    a, b, c = (Node(name) for name in "abc")
+    b.waits, c.waits = Edge([a]), Edge([b])
+
+    assert names(a, Edge([b, c])) == ["a", "b"]
+    assert names(a, Edge([c, b])) == ["a", "b"]
+
+
 @pytest.mark.parametrize("length", [2, 10_000])
 def test_long_chains_are_walked(length: int) -> None:
     """R24: without recursion."""
