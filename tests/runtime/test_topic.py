@@ -223,7 +223,8 @@ async def test_those_who_are_waited_for_do_not_wait_for_one_another(autojump_clo
             nursery.start_soon(topic.publish, 1)
             await trio.testing.wait_all_tasks_blocked()
 
-            assert [await anext(values), await anext(values)] == [0, 1]
+            with trio.fail_after(1):
+                assert [await anext(values), await anext(values)] == [0, 1]
             nursery.cancel_scope.cancel()
 
 
