@@ -123,7 +123,11 @@ KINDS = {
         ("how do I write a tool?", ["search_docs(tool)"], "Tools: A tool is a function"),
         ("What is an agent?", ["search_docs(agent)"], "Agents: An agent is an actor"),
         ("How do I set a timeout?", ["search_docs(timeout)"], "Set a timeout: No function takes"),
-        ("What happens when a mailbox is full?", ["search_docs(mailbox full)"], "(promises.md)"),
+        (
+            "What happens when a mailbox is full?",
+            ["search_docs(mailbox full)"],
+            "(what-happens-when.md)",
+        ),
         ("What is a frame?", ["search_docs(frame)"], "Frame: An immutable value"),
         ("What is R99?", ["search_docs(r99)"], "found nothing that answers"),
     ],
