@@ -620,7 +620,7 @@ class Cell:
     def deliver_again(self, envelope: Envelope) -> None:
         """Keep *envelope*, which crashed its handler, for the next incarnation (R19)."""
         if self.again is None:
-            self.again = deque()
+            self.again = deque()  # at most one for each slot
         if self._attempts is None:
             self._attempts = {}
         self._attempts[envelope[0]] = self.attempts(envelope) + 1

@@ -145,7 +145,7 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._times: deque[float] = deque()
+        self._times: deque[float] = deque()  # at most one more than the restarts allowed
         self._in_a_row = 0
         self._due_at = -math.inf  # when the last restart was to be made
 

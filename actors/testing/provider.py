@@ -43,14 +43,14 @@ class ScriptedProvider:
         self.asked: list[_Asked] = []
         self.open = 0
         self.closed = False
-        self._scripts = deque(tuple(script) for script in scripts)
+        self._scripts = deque(tuple(script) for script in scripts)  # at most what was given
 
     async def request(self, context: Context, settings: Settings) -> "_ScriptedStream":
         """Begin the next script."""
         self.asked.append(_Asked(context, settings))
         if not self._scripts:
             raise AssertionError(f"{self.name} was asked {len(self.asked)} times, once too often")
-        stream = _ScriptedStream(self, deque(self._scripts.popleft()))
+        stream = _ScriptedStream(self, deque(self._scripts.popleft()))  # at most one script
         await stream.pause()
         self.open += 1
         return stream

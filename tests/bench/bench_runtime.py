@@ -1,9 +1,10 @@
 """
 Greenroom's runtime at the work of the baselines; usage: bench_runtime.py TEST [COUNT].
 
-TEST is one of the names in TESTS. Prints one line of JSON, as the baselines do. Frames are made for
-each message where the baseline makes its own; every figure is printed only after all that was sent
-was seen to be handled. Mailboxes hold 256 frames; nobody observes.
+TEST is one of the names in TESTS. Prints one line of JSON, as the baselines do. Handlers do what the
+baseline's do, and frames are made for each message where the baseline makes its own. A figure is
+printed only after all that was sent was seen to be handled, by the actors' own count and by the
+runtime's accounts. Mailboxes hold 256 frames; nobody observes.
 """
 
 import gc
@@ -12,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -139,30 +141,23 @@ async def asker(ref: Ref, count: int) -> None:
         assert await ref.ask(Add(n)) == n + 1
 
 
-async def ask1(runtime: Runtime, count: int) -> dict[str, float]:
-    ref, _ = await counter(runtime, -1)
-    clock = Clock()
-    await asker(ref, count)
-    return clock.rates(count)
-
-
-async def ask100(runtime: Runtime, count: int) -> dict[str, float]:
+async def ask(runtime: Runtime, count: int, askers: int) -> dict[str, float]:
     ref, _ = await counter(runtime, -1)
     clock = Clock()
     async with trio.open_nursery() as nursery:
-        for _n in range(100):
-            nursery.start_soon(asker, ref, count // 100)
-    return clock.rates(count // 100 * 100)
+        for _n in range(askers):
+            nursery.start_soon(asker, ref, count // askers)
+    return clock.rates(count // askers * askers)
 
 
-async def ring(runtime: Runtime, count: int) -> dict[str, float]:
+async def ring(runtime: Runtime, count: int, actors: int) -> dict[str, float]:
     done = trio.Event()
-    links = [Link(done) for _ in range(100)]
+    links = [Link(done) for _ in range(actors)]
     refs = [await runtime.spawn(same, link, capacity=CAPACITY) for link in links]
     for n, link in enumerate(links):
         link.next.append(refs[(n + 1) % len(refs)])
     clock = Clock()
-    refs[0].tell_nowait(Note(count))
+    refs[0].tell_nowait(Note(count))  # a token that is passed on that many times
     await done.wait()
     return clock.rates(count)
 
@@ -182,6 +177,12 @@ async def pipe(runtime: Runtime, count: int) -> dict[str, float]:
             await ref.tell(note)
     await done.wait()
     return clock.rates(count)
+
+
+async def pipeline(runtime: Runtime, count: int) -> dict[str, float]:
+    # XX the same through the runtime's own pipeline, once there is one: 4 stages that pass on and
+    # a `Counter`'s work in the fifth; then the NotImplementedError in `main` goes as well
+    raise NotImplementedError("the runtime has no pipeline yet")
 
 
 def resident() -> int:
@@ -204,46 +205,63 @@ async def spawn(runtime: Runtime, count: int) -> dict[str, float]:
     return {**rates, "rss_per_actor_B": (after - before) / count}
 
 
-async def flat(runtime: Runtime, count: int) -> dict[str, float]:
-    """Tell over 10, 1 000 and 100 000 living actors in turn; *count* messages for each."""
-    found: dict[str, float] = {}
-    refs: list[Ref] = []
-    for actors in (10, 1_000, 100_000):
-        while len(refs) < actors:
-            refs.append(await runtime.spawn(Counter, capacity=CAPACITY))
-        clock = Clock()
-        for n in range(count):
-            refs[n % actors].tell_nowait(Note(n))
-            if n % 64 == 0:
-                await trio.lowlevel.checkpoint()
-        for _ in range(3):
-            await trio.lowlevel.checkpoint()
-        rates = clock.rates(count)
-        found[f"cpu_{actors}"] = rates["cpu_value"]
-        found.update(rates)
-    assert runtime.accounts().pending == 0
-    return found
+async def flat(runtime: Runtime, count: int, actors: int) -> dict[str, float]:
+    """
+    Tell *actors* living actors in turn.
+
+    By `Ref.tell`: then each frame finds its actor idle and wakes it, however many there are. With a
+    faster sender the mailboxes of few actors would fill, and theirs would be the cheaper way.
+    """
+    done = trio.Event()
+    handled = 0
+
+    class Flat(Actor):
+        @handles
+        async def note(self, _: Note) -> None:
+            nonlocal handled
+            handled += 1
+            if handled == count:
+                done.set()
+
+    refs = [await runtime.spawn(Flat, capacity=CAPACITY) for _ in range(actors)]
+    clock = Clock()
+    for n in range(count):
+        await refs[n % actors].tell(Note(n))
+    await done.wait()
+    return clock.rates(count)
 
 
-TESTS: dict[str, tuple[Callable[[Runtime, int], Awaitable[dict[str, float]]], int]] = {
-    "tell": (tell, 100_000),
-    "tell_nowait": (tell_nowait, 200_000),
-    "tell_all": (tell_all, 200_000),
-    "ask1": (ask1, 30_000),
-    "ask100": (ask100, 50_000),
-    "ring": (ring, 100_000),
-    "pipe": (pipe, 50_000),
-    "spawn": (spawn, 10_000),
-    "flat": (flat, 200_000),
+# A benchmark, and its parameters at full size.
+TESTS: dict[str, tuple[Callable[..., Awaitable[dict[str, float]]], dict[str, int]]] = {
+    "tell": (tell, {"count": 100_000}),
+    "tell_nowait": (tell_nowait, {"count": 200_000}),
+    "tell_all": (tell_all, {"count": 200_000}),
+    "ask1": (ask, {"count": 30_000, "askers": 1}),
+    "ask100": (ask, {"count": 50_000, "askers": 100}),
+    "ring": (ring, {"count": 100_000, "actors": 100}),
+    "pipe": (pipe, {"count": 50_000}),
+    "pipeline": (pipeline, {"count": 50_000}),
+    "spawn": (spawn, {"count": 10_000}),
+    "flat10": (flat, {"count": 200_000, "actors": 10}),
+    "flat1000": (flat, {"count": 200_000, "actors": 1_000}),
+    "flat100000": (flat, {"count": 200_000, "actors": 100_000}),
 }
 
 
-async def main(name: str, count: int | None = None) -> None:
+async def main(name: str, **smaller: int) -> None:
+    """Run one benchmark, at full size but for what *smaller* says, and print its figures."""
     work, full = TESTS[name]
-    async with open_runtime() as runtime:
-        figures = await work(runtime, count or full)
+    try:
+        async with open_runtime() as runtime:
+            figures = await work(runtime, **{**full, **smaller})
+        accounts = runtime.accounts()
+        assert accounts.handled == accounts.sent, accounts
+    except NotImplementedError as reason:
+        print(json.dumps({"peer": "greenroom", "test": name, "left_out": str(reason)}))
+        return
     print(json.dumps({"peer": "greenroom", "test": name, **figures}))
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    gc.collect()
+    trio.run(partial(main, sys.argv[1], **{"count": int(count) for count in sys.argv[2:3]}))
