@@ -7,13 +7,13 @@ It knows nothing of language models. Start with `open_runtime`, `Actor`, `handle
 import logging
 
 from greenroom.runtime.accounts import Accounts as Accounts
+from greenroom.runtime.accounts import ActorStatistics as ActorStatistics
+from greenroom.runtime.accounts import Quarantined as Quarantined
 from greenroom.runtime.actor import Actor as Actor
 from greenroom.runtime.actor import Helpers as Helpers
 from greenroom.runtime.actor import Spawner as Spawner
 from greenroom.runtime.actor import Timer as Timer
-from greenroom.runtime.cell import ActorStatistics as ActorStatistics
 from greenroom.runtime.cell import Down as Down
-from greenroom.runtime.cell import Quarantined as Quarantined
 from greenroom.runtime.errors import ActorCrashed as ActorCrashed
 from greenroom.runtime.errors import ActorRestarted as ActorRestarted
 from greenroom.runtime.errors import ActorStopped as ActorStopped

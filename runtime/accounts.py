@@ -2,12 +2,14 @@
 Message accounting: every frame that was sent ends in exactly one way, and the sums agree.
 
 A `Tally` is one actor's, counted up as frames end; when the actor is over it is added to the
-runtime's. `Accounts` is what users see of either.
+runtime's. `Accounts` is what users see of either, and `ActorStatistics` all figures of one actor.
 """
 
 import attrs
 
-__all__ = ["Accounts", "Tally"]
+from greenroom.runtime.frames import Frame
+
+__all__ = ["Accounts", "ActorStatistics", "Quarantined", "Tally"]
 
 
 @attrs.frozen
@@ -34,6 +36,48 @@ class Accounts:
     """In the mailbox when the actor stopped."""
     pending: int
     """Still queued, or being handled; 0 once the actor is over."""
+
+
+@attrs.frozen
+class Quarantined:
+    """A frame that crashed its handlers, and will not be delivered again."""
+
+    frame: Frame
+    attempts: int
+    """How many handlers it crashed."""
+    error: BaseException
+    """The last crash."""
+
+
+@attrs.frozen
+class ActorStatistics:
+    """An actor at one moment."""
+
+    state: str
+    """``"starting"``, ``"running"``, ``"stopping"``, ``"restarting"`` or ``"stopped"``."""
+    capacity: int
+    """Of each lane of the mailbox, in frames."""
+    queued: int
+    """In the data lane, tombstones of cancelled requests included."""
+    peak: int
+    """The most that was ever queued in the data lane."""
+    control: int
+    """In the control lane."""
+    waiting: int
+    """Senders blocked for room."""
+    dropped: int
+    """Dropped by the policy of a full mailbox."""
+    waits: int
+    """How often a sender had to wait for room."""
+    running: int
+    """Handlers at work."""
+    restarts: int
+    quarantined: tuple[Quarantined, ...]
+    """The last 16 frames that crashed their handlers for good."""
+    accounts: Accounts
+    """Where the frames went that were sent to it."""
+    handler_seconds: float
+    """In handlers so far, waits included; 0 unless ``open_runtime(measure=True)``."""
 
 
 class Tally:

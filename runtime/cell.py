@@ -14,10 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
-import attrs
 import trio
 
-from greenroom.runtime.accounts import Accounts, Tally
+from greenroom.runtime.accounts import ActorStatistics, Quarantined, Tally
 from greenroom.runtime.alarms import Alarm
 from greenroom.runtime.envelope import Envelope, Exchange, Exile, Slot, frame_in
 from greenroom.runtime.errors import (
@@ -44,7 +43,7 @@ from greenroom.runtime.routes import Form, Routes
 from greenroom.runtime.stage import Stage
 from greenroom.runtime.waits import Wait, cycle_text, find_cycle
 
-__all__ = ["ActorStatistics", "Cell", "Down", "DownReason", "Quarantined", "check_wait"]
+__all__ = ["Cell", "Down", "DownReason", "check_wait"]
 
 DownReason: TypeAlias = Literal["stopped", "cancelled", "crashed"]
 
@@ -63,48 +62,6 @@ class Down(Frame):
     reason: DownReason
     error: BaseException | None = None
     """The crash, where *reason* is ``"crashed"``."""
-
-
-@attrs.frozen
-class Quarantined:
-    """A frame that crashed its handlers, and will not be delivered again."""
-
-    frame: Frame
-    attempts: int
-    """How many handlers it crashed."""
-    error: BaseException
-    """The last crash."""
-
-
-@attrs.frozen
-class ActorStatistics:
-    """An actor at one moment."""
-
-    state: str
-    """``"starting"``, ``"running"``, ``"stopping"``, ``"restarting"`` or ``"stopped"``."""
-    capacity: int
-    """Of each lane of the mailbox, in frames."""
-    queued: int
-    """In the data lane, tombstones of cancelled requests included."""
-    peak: int
-    """The most that was ever queued in the data lane."""
-    control: int
-    """In the control lane."""
-    waiting: int
-    """Senders blocked for room."""
-    dropped: int
-    """Dropped by the policy of a full mailbox."""
-    waits: int
-    """How often a sender had to wait for room."""
-    running: int
-    """Handlers at work."""
-    restarts: int
-    quarantined: tuple[Quarantined, ...]
-    """The last 16 frames that crashed their handlers for good."""
-    accounts: Accounts
-    """Where the frames went that were sent to it."""
-    handler_seconds: float
-    """In handlers so far, waits included; 0 unless ``open_runtime(measure=True)``."""
 
 
 def check_wait(waiter: Slot, wait: Wait) -> None:
@@ -168,7 +125,8 @@ class Cell:
         ending: Makes the error of each request that the end takes; None while it lives.
         need_slot: Called when a frame finds no slot waiting for it; set while there may be more.
         redeliver: How often a frame is delivered again after a crash.
-        again: Frames to deliver again, before all others; at most one for each slot.
+        again: Frames to handle before all others, as an incarnation ended with them: those that
+            crashed it, and those that were taken but not started. At most two for each slot.
         rooms: The waits of senders for room, in order, until they are over.
         restarts: How often it was restarted.
         handler_seconds: Spent in handlers, where measured.
@@ -619,14 +577,17 @@ class Cell:
 
     def deliver_again(self, envelope: Envelope) -> None:
         """Keep *envelope*, which crashed its handler, for the next incarnation (R19)."""
-        if self.again is None:
-            self.again = deque()  # at most one for each slot
         if self._attempts is None:
             self._attempts = {}
         self._attempts[envelope[0]] = self.attempts(envelope) + 1
         if isinstance(request := envelope[1], Exchange):
             request.requeue()
-        self.again.append(envelope)
+        self.put_back(envelope)
+
+    def put_back(self, envelope: Envelope) -> None:
+        """Keep *envelope*, in its order, for the next incarnation; at the end it is left over."""
+        kept = sorted([*(self.again or ()), envelope], key=lambda kept: kept[0])
+        self.again = deque(kept)  # at most two for each slot
 
     def forget_attempts(self, envelope: Envelope) -> None:
         """Note that *envelope* is over, however."""
@@ -649,6 +610,11 @@ class Cell:
             )
 
     # -- the end
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether somebody called `stop`, also while the actor was starting."""
+        return self.state is ActorState.STOPPING or self._drain is not None
 
     def stop(self) -> None:
         """

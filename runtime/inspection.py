@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 import attrs
 import trio
 
-from greenroom.runtime.cell import ActorStatistics, Cell
+from greenroom.runtime.accounts import ActorStatistics
+from greenroom.runtime.cell import Cell
 from greenroom.runtime.envelope import frame_in
 from greenroom.runtime.stacks import stack_of
 

@@ -97,12 +97,7 @@ class Loop:
             slot.exile.end(slot)
         if slot.held is not None:
             envelope, slot.held = slot.held, None
-            if is_tombstone(envelope):
-                self._cell.tally.cancelled += 1
-            else:
-                self._settle(envelope, error=self._end_error())
-                self._cell.tally.undelivered += 1
-                self._cell.dead_letter(envelope, "the actor stopped")
+            self._cell.put_back(envelope)
         self._cell.slots.remove(slot)
         del self._cell.stage.slots[slot.task]
         self._cell.go_on()
@@ -165,6 +160,8 @@ class Loop:
         cell, handlers = self._cell, self._handlers
         receive_nowait, receive = cell.mailbox.receive_nowait, cell.mailbox.receive
         tally = cell.tally
+        envelope: Envelope | None
+        content: Frame | Exchange | None
         taken = 0  # frames since the last checkpoint
         if cell.interrupt_pending:
             await self._hold()
@@ -176,6 +173,8 @@ class Loop:
                 envelope = receive_nowait()
             except trio.WouldBlock:
                 taken = 1
+                # or what the last frame carries would live as long as the actor is idle
+                envelope = content = None
                 try:
                     envelope = await receive()
                 except trio.EndOfChannel:

@@ -7,7 +7,8 @@ from typing import Final, TypeVar, cast
 
 import trio
 
-from greenroom.runtime.cell import ActorStatistics, Cell, Down, check_wait
+from greenroom.runtime.accounts import ActorStatistics
+from greenroom.runtime.cell import Cell, Down, check_wait
 from greenroom.runtime.envelope import Envelope, Exchange, Slot
 from greenroom.runtime.errors import DeadlockError
 from greenroom.runtime.frames import Frame, Request, StreamRequest

@@ -12,7 +12,6 @@ of ``open_runtime`` as itself (I7).
 
 import logging
 from collections.abc import Callable
-from itertools import count
 from typing import Any, get_args
 
 import attrs
@@ -26,6 +25,7 @@ from greenroom.runtime.frames import Frame, Request, frame
 from greenroom.runtime.incarnation import Brood, Incarnation
 from greenroom.runtime.lifecycle import ActorState, RequestState
 from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy, Mailbox
+from greenroom.runtime.names import Names
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.restart import (
     ChildKind,
@@ -77,7 +77,7 @@ class Children:
     def __init__(
         self,
         stage: Stage,
-        names: "Names",
+        names: Names,
         runtime: Spawner,
         start_soon: Callable[..., None],
         parent: Cell | None,
@@ -130,7 +130,7 @@ class Children:
         actor = self._make(factory, args)
         routes = type(actor).__routes__
         cell = Cell(
-            self._names.choose(actor, name),
+            self._names.choose(type(actor).__name__, name),
             stage,
             Mailbox(capacity=capacity, full=full, control=routes.has_control),
             routes,
@@ -241,7 +241,7 @@ class Children:
         if cell.restarts and not incarnation.started and not is_cancelled:
             crash = crash or incarnation.not_started  # a restart that failed counts as a crash
         try:
-            if child.order is not None and not is_cancelled:
+            if child.order is not None and not is_cancelled and self._all_over is None:
                 if crash is not None:
                     _log.error("%r crashed as it was stopped", cell.name, exc_info=crash)
                 self._rest(child, incarnation, child.order, None)
@@ -276,7 +276,8 @@ class Children:
             self._supervision,
             kinds,
             child,
-            crashed=crash is not None,
+            # one that was told to stop is not brought back by a crash; a permanent one always is
+            crashed=crash is not None and not child.cell.is_stopping,
             now=trio.current_time(),
             history=self._history,
             random=self._stage.rng.random,
@@ -400,8 +401,9 @@ class Children:
             await trio.lowlevel.checkpoint()
             return
         child.cell.restart()
+        launched = self._launch(child, actor)
         try:
-            await self._started(*self._launch(child, actor))
+            await self._started(*launched)
         except Exception as exc:
             # the incarnation is over, and `_ended` has seen to it; this was only told to the waiter
             _log.debug("%r did not start again: %r", child.cell.name, exc)
@@ -418,7 +420,9 @@ class Children:
         child = next((c for c in self._children.values() if c.cell.name == ref.name), None)
         if child is not None and Ref(child.cell) == ref:
             child.kind = None
-            child.order = None
+            order, child.order = child.order, None
+            if order is not None:
+                self._forget(order)
             child.cell.stop()
         elif ref.statistics().state != "stopped":
             raise ValueError(f"{ref!r} is no child of this parent; only a parent terminates")
@@ -440,56 +444,6 @@ class Children:
         elif self._all_over is not None:
             self._all_over.set()
             self._all_over = None
-
-
-class Names:
-    """The living actors of one runtime, by name."""
-
-    def __init__(self) -> None:
-        self._cells: dict[str, Cell] = {}
-        self._numbers: dict[str, count[int]] = {}  # the next to try, for each class's name
-        self._awaited: dict[str, trio.Event] = {}  # set when an actor of this name is there
-
-    def __len__(self) -> int:
-        return len(self._cells)
-
-    def choose(self, actor: Actor, name: str | None) -> str:
-        """Return *name* if it is free, or one made from the class's name."""
-        if name is not None:
-            if name in self._cells:
-                raise ValueError(
-                    f"there is an actor named {name!r} already; names are unique in a runtime"
-                )
-            return name
-        base = type(actor).__name__.lower()
-        numbers = self._numbers.setdefault(base, count(1))
-        return next(made for n in numbers if (made := f"{base}-{n}") not in self._cells)
-
-    def add(self, cell: Cell) -> None:
-        self._cells[cell.name] = cell
-        if self._awaited and (event := self._awaited.pop(cell.name, None)) is not None:
-            event.set()
-
-    def remove(self, cell: Cell) -> None:
-        del self._cells[cell.name]
-
-    def find(self, name: str) -> Cell | None:
-        return self._cells.get(name)
-
-    def living(self) -> tuple[str, ...]:
-        return tuple(self._cells)
-
-    async def wait_for(self, name: str) -> Cell:
-        """Wait until there is an actor of this name. Checkpoint: always."""
-        await trio.lowlevel.checkpoint()
-        while (cell := self._cells.get(name)) is None:
-            event = self._awaited.setdefault(name, trio.Event())
-            try:
-                await event.wait()
-            finally:
-                if not event.is_set() and not event.statistics().tasks_waiting:
-                    self._awaited.pop(name, None)
-        return cell
 
 
 # -- a supervisor that is nothing else

@@ -8,17 +8,18 @@ from typing import Any, Final
 
 import trio
 
-from greenroom.runtime.accounts import Accounts, Tally
+from greenroom.runtime.accounts import Accounts, ActorStatistics, Tally
 from greenroom.runtime.actor import Actor
-from greenroom.runtime.cell import ActorStatistics, Cell
+from greenroom.runtime.cell import Cell
 from greenroom.runtime.events import DeadLetter, Observer
 from greenroom.runtime.groups import bare
 from greenroom.runtime.inspection import ActorNode, report, tree
 from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy
+from greenroom.runtime.names import Names
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.restart import ChildKind, Supervision
 from greenroom.runtime.stage import Stage
-from greenroom.runtime.supervisor import Children, Names
+from greenroom.runtime.supervisor import Children
 from greenroom.runtime.topic import Topic
 
 __all__ = ["CLEANUP_GRACE", "DRAIN_GRACE", "Runtime", "open_runtime"]

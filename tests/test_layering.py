@@ -34,7 +34,7 @@ ROWS = {
             "loop",
             "incarnation",
         ),  # one actor
-        *("supervisor", "inspection", "pipeline", "system"),  # many actors
+        *("names", "supervisor", "inspection", "pipeline", "system"),  # many actors
         *("guest", "__init__", "journal", "cluster", "testing"),  # edges
     ),
     "actors": (

@@ -726,3 +726,79 @@ async def test_a_watcher_hears_of_the_end_and_not_of_a_restart(autojump_clock: C
         await trio.sleep(1)
 
         assert downs == [Down("x", "stopped")]
+
+
+# -- what a restart, a stop and a crash do to one another
+
+
+async def test_a_frame_that_was_taken_but_not_started_stays_queued(autojump_clock: Clock) -> None:
+    """R19: a slot that wakes up with a frame, and finds that another crashed, keeps it for later."""
+
+    class Two(Stagehand, concurrency=2):
+        pass
+
+    log: list[str] = []
+
+    async def tell_and_crash(hand: Stagehand) -> None:
+        hand.ref.tell_nowait(Note("kept"))  # to the other slot, which waits for one
+        raise ValueError("boom")
+
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Two, log, restart="transient")
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):  # so that both slots have been started
+                nursery.start_soon(ref.ask, Echo("", 1))
+        await ref.tell(Do(tell_and_crash))
+        await trio.sleep(1)
+        accounts = ref.statistics().accounts
+
+    assert "kept" in log
+    assert (accounts.undelivered, accounts.crashed, accounts.handled) == (0, 1, 3)
+
+
+async def test_terminate_ends_a_back_off(autojump_clock: Clock) -> None:
+    """R22: the runtime does not wait for a restart that will not come."""
+    supervision = Supervision(backoff=Backoff(first=1000, most=1000, jitter=0))
+    async with open_runtime(supervision=supervision) as runtime:
+        ref = await runtime.spawn(Stagehand, restart="permanent")
+        await crashed(ref)
+        await trio.testing.wait_all_tasks_blocked()
+        await runtime.terminate(ref)
+
+    assert trio.current_time() == 0
+
+
+async def test_a_crash_of_an_actor_that_was_told_to_stop_is_its_end(autojump_clock: Clock) -> None:
+    """R20: a transient child is not brought back by a crash while it drains."""
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Stagehand, restart="transient")
+        await ref.tell(Do(crash))
+        ref.stop()
+        down = await ref.wait_stopped()
+
+    assert (down.reason, repr(down.error)) == ("crashed", "ValueError('boom')")
+    assert ref.statistics().restarts == 0
+
+
+async def test_the_end_of_a_runtime_overtakes_a_restart_of_a_group(autojump_clock: Clock) -> None:
+    """R22: what is on its way down for a sibling's sake is not started again."""
+
+    async def hang(_: Stagehand) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(2)
+
+    with trio.fail_after(100):
+        async with open_runtime(supervision=Supervision("one_for_all")) as runtime:
+            first = await runtime.spawn(Stagehand, restart="permanent")
+            await runtime.spawn(Stagehand, restart="permanent")
+            last = await runtime.spawn(Stagehand, restart="permanent")
+            await last.tell(Do(hang))
+            await trio.sleep(1)
+            await crashed(first)
+            await trio.sleep(1)
+
+    assert trio.current_time() == 3
+    assert runtime.living() == ()

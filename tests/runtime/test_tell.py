@@ -1,6 +1,7 @@
 # ruff: noqa: PT012 - what raises is often the end of the block that the story is told in
 """Telling: checkpoints, order and full mailboxes (R4-R6, I1, I2)."""
 
+import weakref
 from typing import Any
 
 import pytest
@@ -336,3 +337,21 @@ async def test_the_loop_lets_others_run_at_least_every_64_frames() -> None:
         trio.lowlevel.remove_instrument(steps)
 
     assert 60 <= busy.longest <= 64
+
+
+async def test_an_idle_actor_keeps_nothing_of_its_last_frame(autojump_clock: Clock) -> None:
+    """What a frame carries lives no longer than its handler, however long the next one takes."""
+
+    async def nothing(_: Stagehand) -> None: ...
+
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Stagehand)
+        await ref.tell(Do(nothing))  # the next one goes the short way
+        await trio.testing.wait_all_tasks_blocked()
+        payload = after(0)
+        kept = weakref.ref(payload)
+        await ref.tell(Do(payload))
+        del payload
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert kept() is None
