@@ -770,9 +770,14 @@ async def test_terminate_ends_a_back_off(autojump_clock: Clock) -> None:
 
 async def test_a_crash_of_an_actor_that_was_told_to_stop_is_its_end(autojump_clock: Clock) -> None:
     """R20: a transient child is not brought back by a crash while it drains."""
+
+    async def crash_later(_: Stagehand) -> None:
+        await trio.sleep(1)
+        raise ValueError("boom")
+
     async with open_runtime() as runtime:
         ref = await runtime.spawn(Stagehand, restart="transient")
-        await ref.tell(Do(crash))
+        await ref.tell(Do(crash_later))
         ref.stop()
         down = await ref.wait_stopped()
 
