@@ -38,7 +38,7 @@ from greenroom.runtime.events import (
 )
 from greenroom.runtime.frames import ControlFrame, Frame, StreamRequest, frame
 from greenroom.runtime.lifecycle import ACTOR_MOVES, ActorState, moved
-from greenroom.runtime.mailbox import Mailbox, is_tombstone
+from greenroom.runtime.mailbox import WAKE, Mailbox, is_tombstone
 from greenroom.runtime.routes import Form, Routes
 from greenroom.runtime.stage import Stage
 from greenroom.runtime.waits import Wait, cycle_text, find_cycle
@@ -90,7 +90,7 @@ class _Room:
 
     def blockers(self) -> Sequence[Slot] | None:
         # senders are let in in order; the first may be in, and not have noticed yet
-        rooms = list(self._cell.rooms)
+        rooms = list(self._cell.rooms or ())
         let_in = len(rooms) - self._cell.mailbox.data.tasks_waiting_send
         return None if self in rooms[:let_in] else self._cell.blockers()
 
@@ -108,6 +108,7 @@ class Cell:
         stage: What it shares with the others.
         thread: The runtime's, by its ident.
         mailbox: Outlives incarnations; a new one only for an actor restarted after it stopped.
+        inlet: The mailbox's own, one step nearer.
         routes: Its handlers.
         concurrency: How many slots it may have.
         wants_deadlines: Its handlers look at the deadlines of their askers.
@@ -118,6 +119,7 @@ class Cell:
         skip_before: Interruptible envelopes below it are skipped (R2).
         tally: How frames ended; the runtime's own once the actor is over.
         slots: Its handler tasks; kept by the loop.
+        is_fresh: Its first task waits for the first frame, and becomes a slot by that.
         children: The actors that it spawned, and that live; kept by `supervisor`.
         has_helpers: The actor may have tasks of its own beside its handlers.
         held: How many reasons there are to start no further frame: cleanups that overran (R10).
@@ -154,7 +156,9 @@ class Cell:
         "handler_seconds",
         "has_helpers",
         "held",
+        "inlet",
         "interrupt_pending",
+        "is_fresh",
         "kind",
         "mailbox",
         "name",
@@ -165,7 +169,6 @@ class Cell:
         "restarts",
         "rooms",
         "routes",
-        "send_nowait",
         "skip_before",
         "slots",
         "stage",
@@ -192,7 +195,7 @@ class Cell:
         self.stage = stage
         self.thread = stage.thread
         self.mailbox = mailbox
-        self.send_nowait = mailbox.send_nowait
+        self.inlet = mailbox.inlet
         self.routes = routes
         self.concurrency = concurrency
         self.wants_deadlines = wants_deadlines
@@ -201,16 +204,17 @@ class Cell:
         self.number = 0
         self.skip_before = 0
         self.tally = Tally()
-        self.slots: list[Slot] = []
-        self.children: dict[Cell, None] | None = None
+        self.slots: tuple[Slot, ...] = ()
+        self.children: Mapping[Cell, object] | None = None
+        self.is_fresh = False
         self.has_helpers = False
         self.held = 0
         self.interrupt_pending = False
         self.ending: Callable[[], RequestError] | None = None
         self.need_slot: Callable[[], None] | None = None
         self.redeliver = redeliver
-        self.again: deque[Envelope] | None = None
-        self.rooms: dict[_Room, None] = {}
+        self.again: tuple[Envelope, ...] = ()
+        self.rooms: dict[_Room, None] | None = None
         self.restarts = 0
         self.handler_seconds = 0.0
         self.abandon: Callable[[], None] | None = None
@@ -343,7 +347,7 @@ class Cell:
             MailboxFull: by the policy.
         """
         try:
-            self.send_nowait(envelope)
+            self.inlet.send_nowait(envelope)
         except trio.WouldBlock:
             if self.mailbox.full == "wait":
                 return False
@@ -413,6 +417,8 @@ class Cell:
             slot.waiting = room
         self._waits += 1
         if not control:
+            if self.rooms is None:
+                self.rooms = {}
             self.rooms[room] = None
         try:
             if control:
@@ -420,11 +426,12 @@ class Cell:
             else:
                 if self.need_slot is not None:
                     self.need_slot()
-                await self.mailbox.send(envelope)
+                await self.inlet.send(envelope)
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             raise self.stopped_error(frame) from None
         finally:
-            self.rooms.pop(room, None)
+            if self.rooms is not None:
+                self.rooms.pop(room, None)
             if slot is not None:
                 slot.waiting = waiting
         self.tally.unsent -= 1
@@ -586,8 +593,8 @@ class Cell:
 
     def put_back(self, envelope: Envelope) -> None:
         """Keep *envelope*, in its order, for the next incarnation; at the end it is left over."""
-        kept = sorted([*(self.again or ()), envelope], key=lambda kept: kept[0])
-        self.again = deque(kept)  # at most two for each slot
+        if envelope is not WAKE:
+            self.again = tuple(sorted((*self.again, envelope), key=lambda kept: kept[0]))
 
     def forget_attempts(self, envelope: Envelope) -> None:
         """Note that *envelope* is over, however."""
@@ -626,10 +633,7 @@ class Cell:
             if self.abandon is not None:
                 self.abandon()
             return
-        # with every slot waiting for a frame that will not come, there is nothing to bound
-        idle = self.mailbox.data.tasks_waiting_receive
-        is_idle = 0 < idle == len(self.slots) and not self.children
-        if self.is_open and self._drain is None and not is_idle:
+        if self.is_open and self._drain is None and not self._is_idle:
             self._drain = self.stage.alarms.set(
                 trio.current_time() + self.stage.drain_grace, lambda: self.end_all("stopped")
             )
@@ -637,6 +641,15 @@ class Cell:
             self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPING)
             self.look_again()
             self.mailbox.close_intake()
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether there is nothing to drain: every task of it waits for a frame."""
+        if self.state is not ActorState.RUNNING or self.children:
+            return False
+        if not self.number:  # nothing was ever sent to it
+            return True
+        return 0 < self.mailbox.data.tasks_waiting_receive == len(self.slots) + self.is_fresh
 
     def start(self) -> None:
         """Note that the start is over; if `stop` was called meanwhile, it takes effect now."""
@@ -653,6 +666,7 @@ class Cell:
             self.attention = True
             for slot in self.slots:
                 slot.cancel(f"{self.name!r} {reason}", self.ending())
+            self.mailbox.wake()  # what waits outside of a slot's scope
             self._late = self.stage.alarms.set(
                 trio.current_time() + self.stage.cleanup_grace, self._name_slots
             )
@@ -682,7 +696,7 @@ class Cell:
         if self.state is ActorState.STOPPING:  # it stopped by itself: what is left was handled
             self.mailbox.close(self._left_over)
             self.mailbox = self.mailbox.renewed()
-            self.send_nowait = self.mailbox.send_nowait
+            self.inlet = self.mailbox.inlet
         self.state = moved(ACTOR_MOVES, self.state, ActorState.RESTARTING)
         self.ending = None
         self.interrupt_pending = False
@@ -704,8 +718,9 @@ class Cell:
         self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPED)
         self.look_again()
         self._forget_alarms()
-        while self.again:
-            self._left_over(self.again.popleft())
+        again, self.again = self.again, ()
+        for envelope in again:
+            self._left_over(envelope)
         self.mailbox.close(self._left_over)
         self._final = self.tally
         self.stage.numbered += self.number

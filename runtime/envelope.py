@@ -93,8 +93,8 @@ class Slot:
     def __init__(self, owner: Addressee, task: trio.lowlevel.Task) -> None:
         self.owner = owner
         self.task = task
-        # around everything the slot does; replaced by the loop after each cancel (R9)
-        self.scope = trio.CancelScope()
+        # around everything the slot does; made by the loop, and anew after each cancel (R9)
+        self.scope: trio.CancelScope | None = None
         # that scope was cancelled; the scope itself would look at the clock to tell
         self.is_cancelled = False
         # taken out of the mailbox, but not started yet; set and cleared by the loop
@@ -141,7 +141,8 @@ class Slot:
             self.ending = ending
         if (request := self.request) is not None:
             request.close()
-        self.scope.cancel(reason=reason)
+        if self.scope is not None:
+            self.scope.cancel(reason=reason)
 
 
 class Exile:

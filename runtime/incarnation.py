@@ -29,7 +29,7 @@ from greenroom.runtime.loop import Loop
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.topic import Subscription
 
-__all__ = ["Brood", "Incarnation"]
+__all__ = ["Brood", "Incarnation", "Parent"]
 
 
 class Brood(Protocol):
@@ -42,40 +42,64 @@ class Brood(Protocol):
     async def stop_all(self) -> None: ...
 
 
+class Parent(Protocol):
+    """Whose child an incarnation is: it runs there, and its end is told there."""
+
+    @property
+    def name(self) -> str | None:
+        """The name of the parent, if it is an actor."""
+        ...
+
+    @property
+    def runtime(self) -> Spawner: ...
+
+    @property
+    def start_soon(self) -> Callable[..., None]:
+        """Of the nursery that its children run in."""
+        ...
+
+    def brood(self, incarnation: "Incarnation") -> Brood:
+        """Make the children of a child."""
+        ...
+
+    def ended(
+        self, incarnation: "Incarnation", starting: Exchange | None, *, is_cancelled: bool
+    ) -> None:
+        """Do what is due after an incarnation; raise its crash if that is to go up."""
+        ...
+
+
 class Incarnation:
     """
     One life of an actor; it is the actor's `Home`.
 
     Attributes:
         ref: The actor's.
-        runtime: Where else to spawn.
         started: Its start is over, and went well.
         failed_start: Why it did not, where there is more to say than that it was cancelled.
     """
 
-    def __init__(
-        self,
-        cell: Cell,
-        actor: Actor,
-        runtime: Spawner,
-        start_soon: Callable[..., None],
-        brood: Callable[["Incarnation"], Brood],
-    ) -> None:
+    __slots__ = (
+        "_children",
+        "_parent",
+        "actor",
+        "cell",
+        "failed_start",
+        "loop",
+        "ref",
+        "started",
+    )
+
+    def __init__(self, cell: Cell, actor: Actor, parent: Parent) -> None:
         self.ref = Ref(cell)
-        self.runtime = runtime
         self.started = False
         self.failed_start: BaseException | None = None
-        self.inner = InnerNursery(start_soon, cell.stage.context, cell.name, self._failed)
         self.cell = cell
         self.actor = actor
-        self._make_brood = brood
+        self.loop = Loop(cell, actor, parent.start_soon)
+        self._parent = parent
         self._children: Brood | None = None  # made by the first spawn
-        self.loop = Loop(cell, actor, self.inner)
         settle_in(actor, self)
-
-    def _failed(self, error: BaseException) -> None:
-        """Crash: a helper or a child failed."""
-        self.loop.crash(error)
 
     @property
     def crash(self) -> BaseException | None:
@@ -85,10 +109,15 @@ class Incarnation:
     # -- what the actor sees
 
     @property
+    def runtime(self) -> Spawner:
+        """Where else to spawn."""
+        return self._parent.runtime
+
+    @property
     def helpers(self) -> InnerNursery:
         """The inner nursery, for tasks of the actor's own."""
         self.cell.has_helpers = True
-        return self.inner
+        return self.loop.inner
 
     @property
     def deadline(self) -> float:
@@ -106,7 +135,7 @@ class Incarnation:
     @property
     def _brood(self) -> Brood:
         if self._children is None:
-            self._children = self._make_brood(self)
+            self._children = self._parent.brood(self)
         return self._children
 
     async def spawn(self, factory: Callable[..., Actor], *args: Any, **options: Any) -> Ref:
@@ -120,7 +149,7 @@ class Incarnation:
     def send_later(self, frame: Frame, to: Ref, after: float, every: float) -> Timer:
         """Tell *to* the frame in *after* seconds, and then each *every* seconds."""
         timer = Timer()
-        self.inner.start_soon(
+        self.loop.inner.start_soon(
             self._run_timer, timer, frame, to, after, every, name=f"{self.cell.name} (timer)"
         )
         return timer
@@ -147,7 +176,7 @@ class Incarnation:
     def watch(self, ref: Ref) -> Timer:
         """Tell the actor the `Down` of *ref* when that is over."""
         timer = Timer()
-        self.inner.start_soon(self._run_watch, timer, ref, name=f"{self.cell.name} (watch)")
+        self.loop.inner.start_soon(self._run_watch, timer, ref, name=f"{self.cell.name} (watch)")
         return timer
 
     async def _run_watch(self, timer: Timer, ref: Ref) -> None:
@@ -160,7 +189,7 @@ class Incarnation:
         """Tell the actor what *subscription* gives."""
         timer = Timer()
         try:
-            self.inner.start_soon(
+            self.loop.inner.start_soon(
                 self._run_forward, timer, subscription, name=f"{self.cell.name} (subscriber)"
             )
         except RuntimeError:  # the actor is over
@@ -175,48 +204,84 @@ class Incarnation:
 
     # -- from the first step to the last
 
-    def open(self, parent: str | None) -> None:
+    def open(self) -> None:
         """Note that the start is over."""
         self.started = True
         self.cell.start()
         self.loop.start()
         stage = self.cell.stage
         if stage.observers:
-            stage.observers.notify(ActorSpawned(trio.current_time(), self.cell.name, parent))
+            stage.observers.notify(
+                ActorSpawned(trio.current_time(), self.cell.name, self._parent.name)
+            )
 
-    async def run(self, starting: Exchange | None, parent: str | None) -> None:
+    async def run(self, starting: Exchange | None) -> None:
         """
         Run the actor's first slot, and the whole incarnation around it.
 
+        Until its first frame comes the task is no slot yet and has no scope: all that an idle actor
+        costs beside its mailbox is this one coroutine.
+
         Args:
             starting: The request by which somebody waits for ``on_start``; None if it is open.
-            parent: The name of the parent, if that is an actor.
 
-        Returns:
-            When all is over; a crash is then in `crash`, also when there was a cancel as well.
+        Raises:
+            BaseException: what the parent lets through of a crash.
         """
         cell = self.cell
-        slot = self.loop.occupy()
+        task = trio.lowlevel.current_task()
+        cell.stage.incarnations.add(task)
+        slot: Slot | None = None
+        is_cancelled = True
         try:
-            if starting is None or await self._start(slot, starting, parent):
-                await self.loop.serve(slot)
-                while len(cell.slots) > 1 or (self.loop.control_runs and cell.ending is None):
-                    await cell.wait_go_on()
-                if self._children is not None and self.crash is None:
-                    await self._children.stop_all()
-        except BaseException as error:  # noqa: ASYNC103 - raised below, or kept as the crash
-            if isinstance(failure := collapse(error), trio.Cancelled):
-                raise
-            self.loop.crash(failure)
+            try:
+                if starting is not None:
+                    slot = self.loop.occupy()
+                if slot is None or starting is None or await self._start(slot, starting):
+                    if cell.ending is None and not cell.again:
+                        cell.is_fresh = True
+                        try:
+                            cell.put_back(await cell.mailbox.outlet.receive())
+                        except trio.EndOfChannel:
+                            pass
+                        finally:
+                            cell.is_fresh = False
+                    if cell.again:
+                        slot = slot or self.loop.occupy()
+                        await self.loop.serve(slot)
+                    await self._wind_down(slot)
+            except BaseException as error:  # noqa: ASYNC103 - raised below, or kept as the crash
+                if isinstance(failure := collapse(error), trio.Cancelled):
+                    raise
+                self.loop.crash(failure)
+            finally:
+                await self._finish(slot)  # noqa: ASYNC102 - shields itself
+            is_cancelled = False
         finally:
-            cell.need_slot = None
-            self.loop.vacate(slot)
-            # as a nursery waits for its children; who does not end is named by R10's alarm
-            await self.inner.close(cell.stage)  # noqa: ASYNC102
-            if self.started:
-                await self._stop()  # noqa: ASYNC102 - shields itself, within the cleanup bound
+            cell.stage.incarnations.remove(task)
+            self._parent.ended(self, starting, is_cancelled=is_cancelled)
 
-    async def _start(self, slot: Slot, starting: Exchange, parent: str | None) -> bool:
+    async def _wind_down(self, slot: Slot | None) -> None:  # noqa: ASYNC910
+        """Wait for the tasks beside the first, whose *slot* is over, and stop the children."""
+        cell = self.cell
+        while any(other is not slot for other in cell.slots) or (
+            self.loop.control_runs and cell.ending is None
+        ):
+            await cell.wait_go_on()
+        if self._children is not None and self.crash is None:
+            await self._children.stop_all()
+
+    async def _finish(self, slot: Slot | None) -> None:  # noqa: ASYNC910
+        """Let go of everything, whatever the incarnation ended by."""
+        self.cell.need_slot = None
+        if slot is not None:
+            self.loop.vacate(slot)
+        # as a nursery waits for its children; who does not end is named by R10's alarm
+        await self.loop.close_inner()
+        if self.started:
+            await self._stop()
+
+    async def _start(self, slot: Slot, starting: Exchange) -> bool:
         """Run ``on_start`` as the request of the spawner, and tell whether the actor lives."""
         cell = self.cell
         if starting.state is RequestState.CLOSING:
@@ -225,7 +290,7 @@ class Incarnation:
         starting.slot = slot
         done = False
         try:
-            with slot.scope:
+            with trio.CancelScope() as slot.scope:
                 self.listen()
                 await self.actor.on_start()
                 done = True
@@ -241,7 +306,7 @@ class Incarnation:
             self.failed_start = self._not_started("stopped")
         if cell.ending is not None or not done:
             return False
-        self.open(parent)
+        self.open()
         starting.settle(value=self.ref)
         return True
 
@@ -249,7 +314,7 @@ class Incarnation:
         """Start the reader of the control lane, if there is one."""
         if self.cell.routes.has_control:
             self.loop.control_runs = True
-            self.inner.start_soon(self.loop.control)
+            self.loop.inner.start_soon(self.loop.control)
 
     @property
     def not_started(self) -> BaseException | None:

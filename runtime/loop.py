@@ -13,7 +13,7 @@ next.
 """
 
 import math
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Final
 
@@ -43,6 +43,8 @@ __all__ = ["Loop"]
 
 _MOST_WITHOUT_CHECKPOINT: Final = 64
 
+_NONE: Final[Mapping[type, Callable[..., Any]]] = {}
+
 
 class Loop:
     """
@@ -54,20 +56,47 @@ class Loop:
         control_runs: The reader of the control lane is not over.
     """
 
-    def __init__(self, cell: Cell, actor: Actor, helpers: InnerNursery) -> None:
+    __slots__ = (
+        "_actor",
+        "_cell",
+        "_hook_runs",
+        "_inner",
+        "_routes",
+        "_slots",
+        "_start_soon",
+        "_watched",
+        "control_runs",
+        "crashed",
+        "poison",
+    )
+
+    def __init__(self, cell: Cell, actor: Actor, start_soon: Callable[..., None]) -> None:
         self.crashed: BaseException | None = None
-        self.poison: list[tuple[Envelope, BaseException]] = []
+        self.poison: Sequence[tuple[Envelope, BaseException]] = ()
         self.control_runs = False
         self._cell = cell
         self._actor = actor
-        self._helpers = helpers  # where further slots run
+        self._routes = type(actor).__routes__
+        self._start_soon = start_soon  # of the nursery that the incarnation runs in
+        self._inner: InnerNursery | None = None  # made when first used
         self._slots = 1  # started so far; grows up to the actor's concurrency
         self._hook_runs = False  # on_interrupt is running in some slot
         stage = cell.stage
         # whether there is more to do about a handler than to run it
         self._watched = bool(stage.observers) or stage.measure or stage.slow_after != math.inf
-        # handlers by the class of their frame, as they are first needed; none while watched
-        self._handlers: dict[type, Callable[..., Any]] = {}
+
+    @property
+    def inner(self) -> InnerNursery:
+        """Where tasks of the incarnation run, other than the first: slots, children, helpers."""
+        if self._inner is None:
+            cell = self._cell
+            self._inner = InnerNursery(self._start_soon, cell.stage.context, cell.name, self.crash)
+        return self._inner
+
+    async def close_inner(self) -> None:
+        """End those tasks; as `InnerNursery.close`."""
+        if self._inner is not None:
+            await self._inner.close(self._cell.stage)
 
     def start(self) -> None:
         """Start further slots from now on, when frames find no slot waiting for them (R17)."""
@@ -82,7 +111,7 @@ class Loop:
     def occupy(self) -> Slot:
         """Make the current task a slot, until `vacate`."""
         slot = Slot(self._cell, trio.lowlevel.current_task())
-        self._cell.slots.append(slot)
+        self._cell.slots = (*self._cell.slots, slot)
         self._cell.stage.slots[slot.task] = slot
         return slot
 
@@ -98,7 +127,7 @@ class Loop:
         if slot.held is not None:
             envelope, slot.held = slot.held, None
             self._cell.put_back(envelope)
-        self._cell.slots.remove(slot)
+        self._cell.slots = tuple(other for other in self._cell.slots if other is not slot)
         del self._cell.stage.slots[slot.task]
         self._cell.go_on()
 
@@ -114,7 +143,7 @@ class Loop:
             self._cell.need_slot = None
             self._cell.look_again()
         self._cell.stage.context.run(
-            self._helpers.start_soon, self._run_slot, name=f"{self._cell.name} ({self._slots})"
+            self.inner.start_soon, self._run_slot, name=f"{self._cell.name} ({self._slots})"
         )
 
     async def _run_slot(self) -> None:
@@ -157,12 +186,13 @@ class Loop:
         Returns:
             True once the mailbox is closed and empty; False as soon as the scope is cancelled.
         """
-        cell, handlers = self._cell, self._handlers
-        receive_nowait, receive = cell.mailbox.receive_nowait, cell.mailbox.receive
+        cell, actor = self._cell, self._actor
+        methods = self._routes.methods if not self._watched else _NONE
+        outlet = cell.mailbox.outlet
         tally = cell.tally
         envelope: Envelope | None
         content: Frame | Exchange | None
-        taken = 0  # frames since the last checkpoint
+        taken = 1  # frames since the last checkpoint; one may have been handled again
         if cell.interrupt_pending:
             await self._hold()
         while not slot.is_cancelled:
@@ -170,25 +200,26 @@ class Loop:
                 taken = 1
                 await trio.lowlevel.checkpoint()
             try:
-                envelope = receive_nowait()
+                envelope = outlet.receive_nowait()
             except trio.WouldBlock:
-                taken = 1
                 # or what the last frame carries would live as long as the actor is idle
                 envelope = content = None
-                try:
-                    envelope = await receive()
-                except trio.EndOfChannel:
-                    return True  # noqa: ASYNC910
             except trio.EndOfChannel:
                 await trio.lowlevel.checkpoint()
                 return True
+            if envelope is None:  # not up there, where the exception would live as long
+                taken = 1
+                try:
+                    envelope = await outlet.receive()
+                except trio.EndOfChannel:
+                    return True  # noqa: ASYNC910
             if cell.attention and not await self._may_start(slot, envelope):
                 continue
             content = envelope[1]
-            handler = handlers.get(type(content))
-            if handler is not None:  # told, to an actor that nobody watches: the short way
+            method = methods.get(type(content))
+            if method is not None:  # told, to an actor that nobody watches: the short way
                 slot.running = envelope
-                await handler(content)
+                await method(actor, content)
                 slot.running = None
                 tally.handled += 1
             else:
@@ -199,7 +230,8 @@ class Loop:
         """Handle the frames that crashed an incarnation before this one (R19)."""
         cell = self._cell
         while cell.again and not slot.is_cancelled:  # noqa: ASYNC913
-            envelope = cell.again.popleft()
+            envelope, *rest = cell.again
+            cell.again = tuple(rest)
             if not cell.attention or await self._may_start(slot, envelope):
                 await self._handle(slot, envelope)
 
@@ -247,16 +279,12 @@ class Loop:
                     self._hook_runs = False
                     cell.go_on()
 
-    def _handler(self, frame: Frame) -> Callable[..., Any]:
-        """Return the handler of *frame*, which was admitted."""
-        handler = self._handlers.get(type(frame))
-        if handler is None:
-            route = self._cell.routes.find(type(frame))
-            assert route is not None
-            handler = getattr(self._actor, route.name)
-            if not self._watched:
-                self._handlers[type(frame)] = handler
-        return handler
+    def _method(self, frame: Frame) -> Callable[..., Any]:
+        """Return the handler of *frame*, which was admitted, to be called with the actor first."""
+        methods = self._routes.methods
+        if type(frame) not in methods:  # a restart made an actor of another class
+            self._routes.find(type(frame))
+        return methods[type(frame)]
 
     async def _handle(self, slot: Slot, envelope: Envelope) -> None:
         """
@@ -269,9 +297,9 @@ class Loop:
             if self._watched:
                 await self._watch(slot, envelope, content)
             else:
-                handler = self._handler(content)
+                method = self._method(content)
                 slot.running = envelope
-                await handler(content)
+                await method(self._actor, content)
             slot.running = None
             self._cell.tally.handled += 1
         elif content.state is RequestState.SETTLED:
@@ -287,13 +315,13 @@ class Loop:
     async def _answer(self, slot: Slot, envelope: Envelope, exchange: Exchange) -> None:
         """Run the handler of a request, and settle it with what that returns."""
         frame = exchange.frame
-        handler = self._handlers.get(type(frame)) or self._handler(frame)
+        method = self._method(frame)
         slot.running = envelope
         exchange.start(slot)
         if isinstance(exchange, StreamExchange):
-            call = handler(frame, Emit(exchange, self._cell))
+            call = method(self._actor, frame, Emit(exchange, self._cell))
         else:
-            call = handler(frame)
+            call = method(self._actor, frame)
         context = exchange.context
         if context is not None and not _is_same(context, slot.task.context):
             value = await _InContext(call, context)
@@ -323,7 +351,7 @@ class Loop:
                 await self._answer(slot, envelope, exchange)
             else:
                 slot.running = envelope
-                await self._handler(frame)(frame)
+                await self._method(frame)(self._actor, frame)
                 slot.running = None
         finally:
             if watchdog is not None:
@@ -353,7 +381,7 @@ class Loop:
             if cell.attempts(envelope) < cell.redeliver and (
                 request is None or request.may_be_redelivered
             ):
-                self.poison.append((envelope, error))  # it may have another handler
+                self.poison = (*self.poison, (envelope, error))  # it may have another handler
             else:
                 self.give_up_on(envelope, error)
             self.crash(error)
@@ -441,7 +469,7 @@ class Loop:
                     HandlerStarted(trio.current_time(), cell.name, envelope[0], frame)
                 )
             try:
-                self._handler(frame)(frame)
+                self._method(frame)(self._actor, frame)
             except Exception as exc:
                 self._ended(envelope, type(exc).__name__)
                 cell.quarantine(envelope, exc)

@@ -25,14 +25,19 @@ import trio
 
 from greenroom.runtime.envelope import Envelope, Exchange, frame_in
 from greenroom.runtime.errors import MailboxFull
-from greenroom.runtime.frames import ControlFrame
+from greenroom.runtime.frames import ControlFrame, Frame
 from greenroom.runtime.lifecycle import RequestState
 
-__all__ = ["DEFAULT_CAPACITY", "FullPolicy", "Mailbox", "is_tombstone"]
+__all__ = ["DEFAULT_CAPACITY", "WAKE", "FullPolicy", "Mailbox", "is_tombstone"]
 
 FullPolicy: TypeAlias = Literal["wait", "fail", "drop_newest", "drop_oldest"]
 
 DEFAULT_CAPACITY: Final = 64
+
+_POLICIES: Final[tuple[str, ...]] = get_args(FullPolicy)
+
+WAKE: Final[Envelope] = (0, Frame())
+"""Nothing to handle, but something to look at; see `Mailbox.wake`."""
 
 
 class Mailbox:
@@ -42,21 +47,16 @@ class Mailbox:
     Attributes:
         capacity: Of each lane, in frames.
         full: What a full data lane does.
-        send_nowait, send: The channel's own, for the data lane; see `put_nowait`, `put`.
-        receive_nowait, receive: Likewise, at the other end.
+        inlet, outlet: The two ends of the data lane; see `put_nowait` for its policy.
     """
 
     __slots__ = (
         "_control_receive",
         "_control_send",
-        "_receive",
-        "_send",
         "capacity",
         "full",
-        "receive",
-        "receive_nowait",
-        "send",
-        "send_nowait",
+        "inlet",
+        "outlet",
     )
 
     def __init__(
@@ -64,17 +64,13 @@ class Mailbox:
     ) -> None:
         if not (isinstance(capacity, int) and not isinstance(capacity, bool) and capacity >= 0):
             raise ValueError(f"capacity must be an int >= 0 (frames), not {capacity!r}")
-        if full not in get_args(FullPolicy):
-            raise ValueError(f"full must be one of {', '.join(get_args(FullPolicy))}, not {full!r}")
+        if full not in _POLICIES:
+            raise ValueError(f"full must be one of {', '.join(_POLICIES)}, not {full!r}")
         if capacity == 0 and full.startswith("drop"):
             raise ValueError(f"full={full!r} needs a capacity of at least 1, to drop from")
         self.capacity = capacity
         self.full: FullPolicy = full
-        self._send, self._receive = trio.open_memory_channel[Envelope](capacity)
-        self.send = self._send.send
-        self.send_nowait = self._send.send_nowait
-        self.receive = self._receive.receive
-        self.receive_nowait = self._receive.receive_nowait
+        self.inlet, self.outlet = trio.open_memory_channel[Envelope](capacity)
         self._control_send: trio.MemorySendChannel[Envelope] | None = None
         self._control_receive: trio.MemoryReceiveChannel[Envelope] | None = None
         if control:
@@ -101,7 +97,7 @@ class Mailbox:
             trio.ClosedResourceError: the intake is closed.
         """
         try:
-            self.send_nowait(envelope)
+            self.inlet.send_nowait(envelope)
         except trio.WouldBlock:
             if self.full in ("wait", "fail"):
                 raise self.full_error(envelope) from None
@@ -113,7 +109,7 @@ class Mailbox:
         queue: list[Envelope] = []
         while True:
             try:
-                queue.append(self.receive_nowait())
+                queue.append(self.outlet.receive_nowait())
             except trio.WouldBlock:
                 break
         candidates = queue if self.full == "drop_oldest" else [envelope, *reversed(queue)]
@@ -123,7 +119,7 @@ class Mailbox:
         )
         for kept in queue if victim is None else [*queue, envelope]:
             if kept is not victim:
-                self.send_nowait(kept)
+                self.inlet.send_nowait(kept)
         if victim is None:
             raise MailboxFull(
                 f"{type(frame_in(envelope)).__name__} not sent: the mailbox holds {self.capacity} "
@@ -161,18 +157,23 @@ class Mailbox:
         assert self._control_receive is not None
         return await self._control_receive.receive()
 
+    def wake(self) -> None:
+        """Hand `WAKE` to each task that waits for an envelope, past the buffer and its capacity."""
+        for _ in range(self.data.tasks_waiting_receive):
+            self.inlet.send_nowait(WAKE)
+
     # -- the end
 
     def close_intake(self) -> None:
         """Let nothing more in; blocked senders get `trio.ClosedResourceError`. Idempotent."""
-        self._send.close()
+        self.inlet.close()
         if self._control_send is not None:
             self._control_send.close()
 
     def close(self, leftover: Callable[[Envelope], None]) -> None:
         """Close for good, handing each envelope that is left to *leftover*."""
         self.close_intake()
-        for lane in (self._receive, self._control_receive):
+        for lane in (self.outlet, self._control_receive):
             if lane is None:
                 continue
             while True:
@@ -191,7 +192,7 @@ class Mailbox:
     @property
     def data(self) -> trio.MemoryChannelStatistics:
         """The figures of the data lane."""
-        return self._send.statistics()
+        return self.inlet.statistics()
 
     @property
     def control(self) -> trio.MemoryChannelStatistics | None:

@@ -76,7 +76,7 @@ class Ref:
             cell.number = number = cell.number + 1
             envelope: Envelope | None = None
             try:
-                cell.send_nowait((number, frame))
+                cell.inlet.send_nowait((number, frame))
             except trio.WouldBlock:
                 if cell.mailbox.full == "wait":
                     envelope = (number, frame)
@@ -105,7 +105,7 @@ class Ref:
         if type(frame) in cell.quick and get_ident() == cell.thread:
             cell.number = number = cell.number + 1
             try:
-                cell.send_nowait((number, frame))
+                cell.inlet.send_nowait((number, frame))
             except trio.WouldBlock:
                 if cell.mailbox.full == "wait":
                     raise cell.unsent((number, frame)) from None
@@ -142,7 +142,7 @@ class Ref:
             if type(frame) in cell.quick:
                 cell.number = number = cell.number + 1
                 try:
-                    cell.send_nowait((number, frame))
+                    cell.inlet.send_nowait((number, frame))
                 except trio.WouldBlock:
                     if not cell.put_nowait((number, frame)):
                         await cell.put((number, frame))
@@ -194,7 +194,7 @@ class Ref:
         if slot is None:
             if is_quick:
                 try:
-                    cell.send_nowait((number, exchange))
+                    cell.inlet.send_nowait((number, exchange))
                 except trio.WouldBlock:
                     is_quick = False
             if not is_quick and not cell.put_nowait((number, exchange)):

@@ -63,13 +63,16 @@ class Route:
 class Routes:
     """The handlers of one actor class."""
 
-    __slots__ = ("_found", "_table", "has_control", "quick")
+    __slots__ = ("_actor", "_found", "_table", "has_control", "methods", "quick")
 
-    def __init__(self, table: dict[type[Frame], Route]) -> None:
+    def __init__(self, table: dict[type[Frame], Route], actor: type = object) -> None:
+        self._actor = actor
         self._table = table
         self._found: dict[type[Frame], Route | None] = {}  # one entry for each class ever looked up
         # those of them that are told or asked, and whether they may be asked
         self.quick: dict[type, bool] = {}
+        # the handlers of all that were found, to be called with the actor first
+        self.methods: dict[type, Callable[..., Any]] = {}
         self.has_control = any(route.form is Form.CONTROL for route in table.values())
 
     def find(self, frame: type[Frame]) -> Route | None:
@@ -81,8 +84,10 @@ class Routes:
             routes = (self._table.get(base) for base in frame.__mro__)
             found = next((route for route in routes if route and route.form is form), None)
             self._found[frame] = found
-            if found is not None and found.form is Form.RETURNING:
-                self.quick[frame] = issubclass(frame, Request)
+            if found is not None:
+                self.methods[frame] = getattr(self._actor, found.name)
+                if found.form is Form.RETURNING:
+                    self.quick[frame] = issubclass(frame, Request)
             return found
 
     def names(self) -> str:
@@ -110,7 +115,7 @@ class Routes:
                             )
                         own[route.frame] = route
             table.update(own)
-        return cls(table)
+        return cls(table, actor)
 
 
 def _form_for(frame: type[Frame]) -> Form:

@@ -11,7 +11,7 @@ of ``open_runtime`` as itself (I7).
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import attrs
@@ -83,10 +83,10 @@ class Children:
         parent: Cell | None,
         supervision: Supervision,
     ) -> None:
+        self.runtime = runtime
+        self.start_soon = start_soon
         self._stage = stage
         self._names = names
-        self._runtime = runtime
-        self._start_soon = start_soon
         self._parent = parent
         self._supervision = supervision
         self._children: dict[Cell, _Child] = {}  # the living ones, in spawn order
@@ -94,10 +94,18 @@ class Children:
         # the restarts under way, and the scope around the waiting that each begins with
         self._orders: dict[Restart[_Child], trio.CancelScope] = {}
         self._all_over: trio.Event | None = None  # set once all are; made by `stop_all`
-        # the same cells, for those who look down the tree
-        self.cells: dict[Cell, None] = {}
         if parent is not None:
             parent.children = self.cells
+
+    @property
+    def name(self) -> str | None:
+        """The name of the parent, if it is an actor."""
+        return self._parent.name if self._parent is not None else None
+
+    @property
+    def cells(self) -> Mapping[Cell, object]:
+        """The living children, in spawn order; it changes with them."""
+        return self._children
 
     # -- starting
 
@@ -143,7 +151,6 @@ class Children:
         launched = self._launch(child, actor)
         self._names.add(cell)
         self._children[cell] = child
-        self.cells[cell] = None
         return await self._started(*launched)
 
     def _make(self, factory: Callable[..., Actor], args: tuple[Any, ...]) -> Actor:
@@ -158,18 +165,16 @@ class Children:
     def _launch(self, child: _Child, actor: Actor) -> tuple[Incarnation, Exchange | None]:
         """Begin an incarnation, for `_started` to wait for."""
         cell = child.cell
-        incarnation = Incarnation(cell, actor, self._runtime, self._start_soon, self._brood)
+        incarnation = Incarnation(cell, actor, self)
         starting: Exchange | None = None
         if type(actor).on_start is not Actor.on_start:
             starting = Exchange(0, _Starting(), cell)
             starting.start(None)  # so that a cancel waits for the end, as for a running request
-        self._stage.context.run(
-            self._start_soon, self._live, child, incarnation, starting, name=cell.name
-        )
+        self._stage.context.run(self.start_soon, incarnation.run, starting, name=cell.name)
         child.incarnation = incarnation
         if starting is None:
             incarnation.listen()
-            incarnation.open(self._parent_name)
+            incarnation.open()
         return incarnation, starting
 
     async def _started(self, incarnation: Incarnation, starting: Exchange | None) -> Ref:
@@ -197,47 +202,26 @@ class Children:
         await starting.outcome()
         return incarnation.ref
 
-    @property
-    def _parent_name(self) -> str | None:
-        return self._parent.name if self._parent is not None else None
-
-    def _brood(self, incarnation: Incarnation) -> Brood:
+    def brood(self, incarnation: Incarnation) -> Brood:
         """Make the children of a child."""
         return Children(
             self._stage,
             self._names,
-            self._runtime,
-            incarnation.inner.start_soon,
+            self.runtime,
+            incarnation.loop.inner.start_soon,
             incarnation.cell,
             incarnation.actor.supervision,
         )
 
     # -- one incarnation, and what comes after it
 
-    async def _live(
-        self, child: _Child, incarnation: Incarnation, starting: Exchange | None
-    ) -> None:
-        task = trio.lowlevel.current_task()
-        self._stage.incarnations.add(task)
-        is_cancelled = True
-        try:
-            await incarnation.run(starting, self._parent_name)
-            is_cancelled = False
-        finally:
-            self._stage.incarnations.remove(task)
-            child.incarnation = None
-            self._ended(child, incarnation, starting, is_cancelled=is_cancelled)
-
-    def _ended(
-        self,
-        child: _Child,
-        incarnation: Incarnation,
-        starting: Exchange | None,
-        *,
-        is_cancelled: bool,
+    def ended(
+        self, incarnation: Incarnation, starting: Exchange | None, *, is_cancelled: bool
     ) -> None:
         """Do what is due after an incarnation; raise its crash if that is to go up."""
-        cell, crash = child.cell, incarnation.crash
+        cell, crash = incarnation.cell, incarnation.crash
+        child = self._children[cell]
+        child.incarnation = None
         if cell.restarts and not incarnation.started and not is_cancelled:
             crash = crash or incarnation.not_started  # a restart that failed counts as a crash
         try:
@@ -300,7 +284,7 @@ class Children:
             for order in filter(None, taken_over):
                 self._forget(order)
             self._rest(child, incarnation, decision, crash)
-            self._start_soon(self._carry_out, decision, name=f"{name} (restart)")
+            self.start_soon(self._carry_out, decision, name=f"{name} (restart)")
         else:
             self._close(child, incarnation, crash, "stopped")
             if isinstance(decision, GiveUp):
@@ -350,7 +334,6 @@ class Children:
         if order is not None:
             self._forget(order)
         del self._children[cell]
-        del self.cells[cell]
         self._names.remove(cell)
         cell.close(Down(cell.name, "crashed" if crash is not None else reason, crash))
         if self._all_over is not None:
@@ -405,7 +388,7 @@ class Children:
         try:
             await self._started(*launched)
         except Exception as exc:
-            # the incarnation is over, and `_ended` has seen to it; this was only told to the waiter
+            # the incarnation is over, and `ended` has seen to it; this was only told to the waiter
             _log.debug("%r did not start again: %r", child.cell.name, exc)
 
     def _decide_again(self, child: _Child, crash: BaseException) -> None:
