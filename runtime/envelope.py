@@ -18,7 +18,7 @@ that function, which is sync and may start nothing:
 import contextvars
 import math
 from collections.abc import Callable, Sequence
-from typing import NoReturn, Protocol, TypeAlias, Union
+from typing import Any, NoReturn, Protocol, TypeAlias, Union
 
 import trio
 
@@ -177,7 +177,7 @@ class Exile:
                 member.readmit()
 
 
-class _Cancellation:
+class Cancellation:
     """What the cancel of a running request needs; made by `Exchange.cancel`."""
 
     __slots__ = ("alarm", "asking", "by", "overran", "raise_cancel")
@@ -206,14 +206,13 @@ class Exchange:
             only (R8).
         slot: The handler's, once it runs.
         asker: The task that is parked on `abort`.
-        attempts: How often a handler crashed with it.
+        cancellation: What its cancel needs, once it was cancelled while it ran.
     """
 
     __slots__ = (
-        "_cancellation",
         "addressee",
         "asker",
-        "attempts",
+        "cancellation",
         "context",
         "deadline",
         "error",
@@ -235,14 +234,13 @@ class Exchange:
         self.frame = frame
         self.addressee = addressee
         self.state = _QUEUED
-        self.value: object = None
+        self.value: Any = None
         self.error: BaseException | None = None
         self.context = context
         self.deadline = math.inf
         self.slot: Slot | None = None
         self.asker: trio.lowlevel.Task | None = None
-        self.attempts = 0
-        self._cancellation: _Cancellation | None = None
+        self.cancellation: Cancellation | None = None
 
     # -- the asker's side
 
@@ -268,7 +266,7 @@ class Exchange:
 
     def raise_if_cancelled(self) -> None:
         """Raise the cancel that hit the asker while it was parked, unless a reply was made (I9)."""
-        cancellation = self._cancellation
+        cancellation = self.cancellation
         if cancellation is None or cancellation.raise_cancel is None:
             return
         if self.error is not None or self.state is not _SETTLED:
@@ -305,8 +303,8 @@ class Exchange:
             self.asker = None
             return trio.lowlevel.Abort.SUCCEEDED
         self.cancel("the asker was cancelled")
-        assert self._cancellation is not None
-        self._cancellation.raise_cancel = raise_cancel
+        assert self.cancellation is not None
+        self.cancellation.raise_cancel = raise_cancel
         return trio.lowlevel.Abort.FAILED
 
     def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
@@ -323,7 +321,7 @@ class Exchange:
         """
         if self.state is _QUEUED:
             self.state = moved(REQUEST_MOVES, self.state, _SETTLED)
-        elif self.state is not _SETTLED and self._cancellation is None:
+        elif self.state is not _SETTLED and self.cancellation is None:
             self.close()
             stage = self.addressee.stage
             by = trio.current_time() + stage.cleanup_grace
@@ -336,20 +334,20 @@ class Exchange:
                     reason = asking.reason
                 if asking.request is not None:
                     by = min(by, asking.request.cleanup_by)
-            self._cancellation = _Cancellation(by, asking)
-            self._cancellation.alarm = stage.alarms.set(by, self._overrun)
+            self.cancellation = Cancellation(by, asking)
+            self.cancellation.alarm = stage.alarms.set(by, self._overrun)
             if self.slot is not None:
                 self.slot.cancel(reason)
 
     @property
     def is_left(self) -> bool:
         """Whether the asker of a running request is gone or going: an error won't reach it."""
-        return self._cancellation is not None
+        return self.cancellation is not None
 
     @property
     def cleanup_by(self) -> float:
         """When the caller will stop waiting for the cancelled handler; ``inf`` before that."""
-        return self._cancellation.by if self._cancellation is not None else math.inf
+        return self.cancellation.by if self.cancellation is not None else math.inf
 
     def close(self) -> None:
         """Note that the handler is cancelled, whoever did it; no-op if it was before."""
@@ -371,17 +369,17 @@ class Exchange:
 
     def _mark_overran(self) -> bool:
         """Hold the addressee back until this is settled; tell whether that is new."""
-        assert self._cancellation is not None
-        is_new = not self._cancellation.overran
+        assert self.cancellation is not None
+        is_new = not self.cancellation.overran
         if is_new:
-            self._cancellation.overran = True
+            self.cancellation.overran = True
             self.addressee.hold()
         return is_new
 
     def _forget_asking(self) -> None:
         """Note that the handler that asked no longer waits for this one's cleanup."""
-        assert self._cancellation is not None
-        asking = self._cancellation.asking
+        assert self.cancellation is not None
+        asking = self.cancellation.asking
         if asking is not None and asking.asking is self:
             asking.asking = None
 
@@ -411,7 +409,6 @@ class Exchange:
         """Note that a handler crashed with it and another is to try (R19)."""
         self.state = moved(REQUEST_MOVES, self.state, _QUEUED)
         self.slot = None
-        self.attempts += 1
 
     def settle(self, value: object = None, error: BaseException | None = None) -> None:
         """Give the request its one outcome, and wake the asker."""
@@ -420,15 +417,16 @@ class Exchange:
         self.state = _SETTLED
         self.value = value
         self.error = error
-        cancellation = self._cancellation
+        cancellation = self.cancellation
         if cancellation is not None:
             if cancellation.alarm is not None:
                 cancellation.alarm.cancel()
             if cancellation.overran:
                 self.addressee.release()
             self._forget_asking()
-        if self.asker is not None:
-            self._wake()
+        if (asker := self.asker) is not None:  # as `_wake`, a call less
+            self.asker = None
+            trio.lowlevel.reschedule(asker)
 
     # -- the wait edge (R24)
 

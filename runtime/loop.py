@@ -42,6 +42,7 @@ from greenroom.runtime.stream import Emit, StreamExchange
 __all__ = ["Loop"]
 
 _MOST_WITHOUT_CHECKPOINT: Final = 64
+_QUEUED: Final = RequestState.QUEUED
 
 _NONE: Final[Mapping[type, Callable[..., Any]]] = {}
 
@@ -188,6 +189,7 @@ class Loop:
         """
         cell, actor = self._cell, self._actor
         methods = self._routes.methods if not self._watched else _NONE
+        own = slot.task.context
         outlet = cell.mailbox.outlet
         tally = cell.tally
         envelope: Envelope | None
@@ -220,6 +222,17 @@ class Loop:
             if method is not None:  # told, to an actor that nobody watches: the short way
                 slot.running = envelope
                 await method(actor, content)
+                slot.running = None
+                tally.handled += 1
+            elif (
+                type(content) is Exchange
+                and content.state is _QUEUED
+                and (method := methods.get(type(content.frame))) is not None
+                and _is_same(content.context, own)
+            ):  # asked, likewise; nothing of it is kept in a variable, as that would live as long
+                slot.running = envelope
+                content.start(slot)
+                content.settle(await method(actor, content.frame))
                 slot.running = None
                 tally.handled += 1
             else:
@@ -479,7 +492,7 @@ class Loop:
             self._ended(envelope, "replied")
 
 
-def _is_same(context: Context, own: Context) -> bool:
+def _is_same(context: Context | None, own: Context) -> bool:
     """Compare two contexts; a value that can't be compared makes them differ."""
     try:
         return context == own

@@ -24,6 +24,8 @@ FrameT = TypeVar("FrameT", bound=Frame)
 
 DEFAULT_BUFFER: Final = 16
 
+_SETTLED: Final = RequestState.SETTLED
+
 
 class Ref:
     """
@@ -180,11 +182,10 @@ class Ref:
         """
         cell = self._cell
         is_quick = cell.quick.get(type(request)) and get_ident() == cell.thread
-        if not is_quick:
-            self._check_ask(request)
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if not is_quick:
-            cell.check_open(request)
+        if is_quick:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await self._check_ask(request)
         cell.number = number = cell.number + 1
         exchange = Exchange(number, request, cell, copy_context())
         if cell.wants_deadlines:
@@ -199,26 +200,31 @@ class Ref:
                     is_quick = False
             if not is_quick and not cell.put_nowait((number, exchange)):
                 await cell.put((number, exchange))
-            if exchange.state is not RequestState.SETTLED:
+            if exchange.state is not _SETTLED:
                 exchange.asker = task
                 await trio.lowlevel.wait_task_rescheduled(exchange.abort)
-                exchange.raise_if_cancelled()
+                if exchange.cancellation is not None:
+                    exchange.raise_if_cancelled()
         else:
             await self._ask_within(slot, exchange)
         if exchange.error is not None:
             await exchange.outcome()
-        return cast("ReplyT", exchange.value)  # noqa: ASYNC910 - it waited for the reply
+        reply: ReplyT = exchange.value
+        return reply  # noqa: ASYNC910 - it waited for the reply
 
-    def _check_ask(self, request: object) -> None:
+    async def _check_ask(self, request: object) -> None:
         """Raise what is wrong with asking *request* now, if anything is."""
         if not isinstance(request, Request):
             raise TypeError(
                 f"ask takes a Request, not {request!r}; write ref.stream(...) for a StreamRequest, "
                 f"ref.tell(...) for another frame"
             )
-        self._cell.check_handled(cast("Frame", request), Form.RETURNING)
+        frame = cast("Frame", request)
+        self._cell.check_handled(frame, Form.RETURNING)
         self._cell.stage.check_thread()
         self._cell.stage.check_run()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._cell.check_open(frame)
 
     async def _ask_within(self, slot: Occupant, exchange: Exchange) -> None:
         """Send *exchange* from a handler's task and wait until it is settled (R24)."""
