@@ -1,12 +1,8 @@
 """
 What of an actor outlives its incarnations: its name, its mailbox, its life cycle and its end.
 
-Everything here is a plain call, but for the waits of senders. `Cell` decides and marks; the tasks in
-`loop` look at the marks.
-
-Two of these marks keep the common case fast. `Cell.quick` holds the frames that may be put into the
-mailbox without a further look, and is empty as soon as there is anything to look at: observers, a
-closed intake, slots still to be started, an interrupt under way. `Cell.attention` tells the slots
+Everything here is a plain call, but for the wait for its end. `Cell` decides and marks; the tasks in
+`loop` look at the marks. One of these keeps the common case fast: `Cell.attention` tells the slots
 that there may be a reason not to start the next frame.
 """
 
@@ -19,35 +15,24 @@ import trio
 from greenroom.runtime.accounts import ActorStatistics, Quarantined, Tally
 from greenroom.runtime.alarms import Alarm
 from greenroom.runtime.envelope import Envelope, Exchange, Exile, Slot, frame_in
-from greenroom.runtime.errors import (
-    ActorStopped,
-    DeadlockError,
-    Dropped,
-    Interrupted,
-    MailboxFull,
-    NotHandled,
-    RequestError,
-)
+from greenroom.runtime.errors import ActorStopped, Interrupted, RequestError
 from greenroom.runtime.events import (
     ActorEnded,
     ActorInterrupted,
     ActorRestarting,
     FrameQuarantined,
-    FrameSent,
-    SenderWaited,
 )
-from greenroom.runtime.frames import ControlFrame, Frame, StreamRequest, frame
+from greenroom.runtime.frames import Frame, frame
+from greenroom.runtime.intake import Intake
 from greenroom.runtime.lifecycle import ACTOR_MOVES, ActorState, moved
 from greenroom.runtime.mailbox import WAKE, Mailbox, is_tombstone
-from greenroom.runtime.routes import Form, Routes
+from greenroom.runtime.routes import Routes
 from greenroom.runtime.stage import Stage
-from greenroom.runtime.waits import Wait, cycle_text, find_cycle
 
-__all__ = ["Cell", "Down", "DownReason", "check_wait"]
+__all__ = ["Cell", "Down", "DownReason"]
 
 DownReason: TypeAlias = Literal["stopped", "cancelled", "crashed"]
 
-_NOTHING: Final[Mapping[type, bool]] = {}
 _KEPT_IN_QUARANTINE: Final = 16
 
 
@@ -64,72 +49,27 @@ class Down(Frame):
     """The crash, where *reason* is ``"crashed"``."""
 
 
-def check_wait(waiter: Slot, wait: Wait) -> None:
+class Cell(Intake):
     """
-    Refuse a wait that could never end (R24).
-
-    Raises:
-        DeadlockError: *waiter*, by waiting for *wait*, would close a cycle.
-    """
-    if wait.blockers() is not None and (cycle := find_cycle(waiter, wait)) is not None:
-        text = cycle_text(cycle)
-        raise DeadlockError(
-            f"this wait would never end: {text}; break the cycle, for example by telling instead "
-            f"of asking",
-            tuple(step.actor for step, _ in cycle),
-        )
-
-
-class _Room:
-    """What a sender waits for whose frame does not fit; a `waits.Wait`."""
-
-    __slots__ = ("_cell",)
-
-    def __init__(self, cell: "Cell") -> None:
-        self._cell = cell
-
-    def blockers(self) -> Sequence[Slot] | None:
-        # senders are let in in order; the first may be in, and not have noticed yet
-        rooms = list(self._cell.rooms or ())
-        let_in = len(rooms) - self._cell.mailbox.data.tasks_waiting_send
-        return None if self in rooms[:let_in] else self._cell.blockers()
-
-    def describe(self) -> str:
-        return f"waits for room in {self._cell.name!r}"
-
-
-class Cell:
-    """
-    One actor, as the runtime sees it.
+    One actor, as the runtime sees it; how frames get in is said by `Intake`.
 
     Attributes:
-        name: Unique among the runtime's living actors.
         kind: The name of its class, for people.
-        stage: What it shares with the others.
-        thread: The runtime's, by its ident.
-        mailbox: Outlives incarnations; a new one only for an actor restarted after it stopped.
-        inlet: The mailbox's own, one step nearer.
-        routes: Its handlers.
         concurrency: How many slots it may have.
         wants_deadlines: Its handlers look at the deadlines of their askers.
         state: Moves as `lifecycle` allows.
-        quick: The frames to let in without a further look, and whether each is a request.
-        attention: The slots are to look around before they start a frame; see `calm`.
-        number: Of the last envelope; counts on when one is made.
+        attention: The slots are to look around before they start a frame; see `loop`.
         skip_before: Interruptible envelopes below it are skipped (R2).
-        tally: How frames ended; the runtime's own once the actor is over.
         slots: Its handler tasks; kept by the loop.
-        is_fresh: Its first task waits for the first frame, and becomes a slot by that.
+        is_fresh: Its first task waits for its first frame, and is no slot before that.
         children: The actors that it spawned, and that live; kept by `supervisor`.
         has_helpers: The actor may have tasks of its own beside its handlers.
         held: How many reasons there are to start no further frame: cleanups that overran (R10).
         interrupt_pending: ``on_interrupt`` is to run before the next frame.
         ending: Makes the error of each request that the end takes; None while it lives.
-        need_slot: Called when a frame finds no slot waiting for it; set while there may be more.
         redeliver: How often a frame is delivered again after a crash.
         again: Frames to handle before all others, as an incarnation ended with them: those that
             crashed it, and those that were taken but not started. At most two for each slot.
-        rooms: The waits of senders for room, in order, until they are over.
         restarts: How often it was restarted.
         handler_seconds: Spent in handlers, where measured.
         abandon: Called by a stop while the actor is between incarnations; set by `supervisor`.
@@ -140,13 +80,11 @@ class Cell:
         "_dead",
         "_down",
         "_drain",
-        "_exiles",
         "_final",
         "_interrupt_reason",
         "_late",
         "_lot",
         "_quarantined",
-        "_waits",
         "abandon",
         "again",
         "attention",
@@ -156,25 +94,14 @@ class Cell:
         "handler_seconds",
         "has_helpers",
         "held",
-        "inlet",
         "interrupt_pending",
         "is_fresh",
         "kind",
-        "mailbox",
-        "name",
-        "need_slot",
-        "number",
-        "quick",
         "redeliver",
         "restarts",
-        "rooms",
-        "routes",
         "skip_before",
         "slots",
-        "stage",
         "state",
-        "tally",
-        "thread",
         "wants_deadlines",
     )
 
@@ -190,20 +117,13 @@ class Cell:
         wants_deadlines: bool = False,
         redeliver: int = 0,
     ) -> None:
-        self.name = name
+        super().__init__(name, stage, mailbox, routes)
         self.kind = kind
-        self.stage = stage
-        self.thread = stage.thread
-        self.mailbox = mailbox
-        self.inlet = mailbox.inlet
-        self.routes = routes
         self.concurrency = concurrency
         self.wants_deadlines = wants_deadlines
         self.state = ActorState.STARTING
         self.attention = False
-        self.number = 0
         self.skip_before = 0
-        self.tally = Tally()
         self.slots: tuple[Slot, ...] = ()
         self.children: Mapping[Cell, object] | None = None
         self.is_fresh = False
@@ -211,254 +131,31 @@ class Cell:
         self.held = 0
         self.interrupt_pending = False
         self.ending: Callable[[], RequestError] | None = None
-        self.need_slot: Callable[[], None] | None = None
         self.redeliver = redeliver
         self.again: tuple[Envelope, ...] = ()
-        self.rooms: dict[_Room, None] | None = None
         self.restarts = 0
         self.handler_seconds = 0.0
         self.abandon: Callable[[], None] | None = None
         self._lot: trio.lowlevel.ParkingLot | None = None  # slots that may not go on yet
         self._interrupt_reason = ""  # of the last interrupt
-        self._exiles = 0  # interrupts of its family that still have handlers cleaning up
         self._attempts: dict[int, int] | None = None  # crashes so far, by number, of those in again
         self._quarantined: deque[Quarantined] | None = None
-        self._waits = 0  # how often a sender waited for room
         self._down: Down | None = None
         self._final: Tally | None = None  # its own, set with it
         self._drain: Alarm | None = None  # ends the draining; set by `stop`
         self._late: Alarm | None = None  # names what outlives `end_all`; set by it
         self._dead: trio.Event | None = None  # made when first waited for
-        self.quick = _NOTHING
         self.look_again()
 
     def __repr__(self) -> str:
         return f"<Cell {self.name!r} {self.state.value}>"
 
-    # -- frames in
+    # -- open or not
 
     @property
     def is_open(self) -> bool:
         """Whether frames are let in; while first starting, only the actor itself can send any."""
         return self.state is not ActorState.STOPPED and self.state is not ActorState.STOPPING
-
-    def look_again(self) -> None:
-        """Set `quick` anew; called whenever something changed that frames are let in by."""
-        stage = self.stage
-        is_quick = (
-            self.is_open and self.need_slot is None and not self._exiles and not stage.observers
-        )
-        self.quick = self.routes.quick if is_quick else _NOTHING
-
-    def next_number(self) -> int:
-        """Number an envelope; called when it is sent, before any wait for room."""
-        self.number += 1
-        return self.number
-
-    def check_handled(self, frame: Frame, form: Form) -> None:
-        """
-        Check that there is a handler of *frame*, to be called as *form*.
-
-        Raises:
-            NotHandled: there is none; nothing was sent.
-        """
-        route = self.routes.find(type(frame))
-        if route is None or route.form is not form:
-            raise NotHandled(
-                f"<Ref {self.name!r}> has no handler for {type(frame).__name__}; "
-                f"it handles {self.routes.names()}"
-            )
-
-    def check_told(self, frame: Frame) -> Form:
-        """
-        Check that *frame* may be told to this actor, and return in which form.
-
-        Raises:
-            NotHandled: there is no handler for it.
-            TypeError: it is no frame, or one that must be streamed.
-        """
-        route = self.routes.find(type(frame))
-        if route is not None and route.form is not Form.STREAMING:
-            return route.form
-        if not isinstance(frame, Frame):
-            raise TypeError(f"only frames can be sent, not {frame!r}; see @frame")
-        if issubclass(type(frame), StreamRequest):
-            raise TypeError(
-                f"{type(frame).__name__} is answered by a stream; "
-                f"write 'async with ref.stream(...)'"
-            )
-        self.check_handled(frame, Form.RETURNING)
-        return Form.RETURNING
-
-    def check_open(self, frame: Frame) -> None:
-        """
-        Check that *frame* can be sent from here and now.
-
-        Raises:
-            ActorStopped: the actor takes no more frames.
-            RuntimeError: this is another thread or another ``trio.run``.
-        """
-        self.stage.check_thread()
-        if not self.is_open:
-            raise self.stopped_error(frame)
-
-    def tell(self, frame: Frame) -> Envelope | None:
-        """
-        Put *frame*, told, into its lane.
-
-        Returns:
-            None; or, if the data lane is full and its policy is to wait, the envelope to `put`.
-
-        Raises:
-            NotHandled: there is no handler for it.
-            TypeError: it is no frame, or one that must be streamed.
-            MailboxFull: by the policy.
-            ActorStopped, RuntimeError: as `check_open`.
-        """
-        form = self.check_told(frame)
-        self.check_open(frame)
-        envelope = (self.next_number(), frame)
-        if form is Form.CONTROL:
-            try:
-                self.mailbox.put_control_nowait(envelope)
-            except MailboxFull:
-                return envelope
-            self._was_put(envelope)
-        elif self._exiles and not frame.uninterruptible and self._is_stale():
-            self.tally.stale += 1
-            self.dead_letter(envelope, "of a turn that was interrupted")
-        elif not self.put_nowait(envelope):
-            return envelope
-        return None
-
-    def _is_stale(self) -> bool:
-        """Tell whether the sender is a handler that an interrupt of this actor took too (R21)."""
-        sender = self.stage.occupant(trio.lowlevel.current_task())
-        return isinstance(sender, Slot) and sender.exile is not None and self in sender.exile.family
-
-    def put_nowait(self, envelope: Envelope) -> bool:
-        """
-        Put *envelope* in the data lane.
-
-        Returns:
-            False if it is full and its policy is to wait.
-
-        Raises:
-            MailboxFull: by the policy.
-        """
-        try:
-            self.inlet.send_nowait(envelope)
-        except trio.WouldBlock:
-            if self.mailbox.full == "wait":
-                return False
-            self.overflow(envelope)
-        else:
-            self._was_put(envelope)
-        return True
-
-    def overflow(self, envelope: Envelope) -> None:
-        """
-        Apply the policy of a full data lane to *envelope*, for a sender that can't wait.
-
-        Raises:
-            MailboxFull: nothing was sent.
-        """
-        try:
-            dropped = self.mailbox.put_nowait(envelope)
-        except MailboxFull:
-            self.tally.unsent += 1
-            raise
-        if dropped is not None:
-            self._dropped(dropped)
-        if dropped is not envelope:
-            self._was_put(envelope)
-
-    def unsent(self, envelope: Envelope) -> MailboxFull:
-        """Return the error for *envelope*, whose sender does not want to wait for room."""
-        self.tally.unsent += 1
-        return self.mailbox.full_error(envelope)
-
-    def _was_put(self, envelope: Envelope) -> None:
-        if self.need_slot is not None and self.mailbox.has_backlog:
-            self.need_slot()
-        if self.stage.observers:
-            self.stage.observers.notify(
-                FrameSent(
-                    trio.current_time(),
-                    self.name,
-                    envelope[0],
-                    frame_in(envelope),
-                    self.stage.sender(),
-                )
-            )
-
-    async def put(self, envelope: Envelope) -> None:
-        """
-        Wait for room, and put *envelope*; what `tell` and `put_nowait` left to do.
-
-        Raises:
-            ActorStopped: the actor stopped meanwhile.
-            DeadlockError: there would never be room (R24).
-
-        Cancellation: nothing was sent (I1).
-
-        Checkpoint: always.
-        """
-        control = isinstance(frame := frame_in(envelope), ControlFrame)
-        self.tally.unsent += 1  # until it is
-        slot = self.stage.slots.get(trio.lowlevel.current_task())
-        if not isinstance(slot, Slot) or control:
-            slot = None
-        began = trio.current_time()
-        waiting = slot.waiting if slot is not None else None
-        room = _Room(self)
-        if slot is not None:
-            check_wait(slot, room)
-            slot.waiting = room
-        self._waits += 1
-        if not control:
-            if self.rooms is None:
-                self.rooms = {}
-            self.rooms[room] = None
-        try:
-            if control:
-                await self.mailbox.put_control(envelope)
-            else:
-                if self.need_slot is not None:
-                    self.need_slot()
-                await self.inlet.send(envelope)
-        except (trio.ClosedResourceError, trio.BrokenResourceError):
-            raise self.stopped_error(frame) from None
-        finally:
-            if self.rooms is not None:
-                self.rooms.pop(room, None)
-            if slot is not None:
-                slot.waiting = waiting
-        self.tally.unsent -= 1
-        self._was_put(envelope)
-        if self.stage.observers:
-            now = trio.current_time()
-            self.stage.observers.notify(SenderWaited(now, self.name, envelope[0], now - began))
-
-    def _dropped(self, envelope: Envelope) -> None:
-        if is_tombstone(envelope):
-            self.tally.cancelled += 1  # its asker has left
-            return
-        policy = self.mailbox.full
-        self.tally.dropped += 1
-        if isinstance(request := envelope[1], Exchange):
-            request.settle(
-                error=Dropped(
-                    f"the full mailbox of <Ref {self.name!r}> dropped "
-                    f"{type(request.frame).__name__} (policy {policy})",
-                    policy,
-                )
-            )
-        self.dead_letter(envelope, policy)
-
-    def dead_letter(self, envelope: Envelope, reason: str) -> None:
-        """Report that nobody will handle *envelope*, or that nobody read its outcome."""
-        self.stage.dead_letter(self.name, envelope[0], frame_in(envelope), reason)
 
     def stopped_error(self, frame: Frame) -> ActorStopped:
         """Return the error for *frame*, sent too late."""
@@ -525,15 +222,10 @@ class Cell:
                 ActorInterrupted(trio.current_time(), self.name, reason, running)
             )
 
-    def exclude(self) -> None:
-        """Look, from now on, whether a frame is from a handler that an interrupt took (R21)."""
-        self._exiles += 1
-        self.look_again()
-
-    def readmit(self) -> None:
-        """Note that one interrupt of the family is over, with all handlers that it took."""
-        self._exiles -= 1
-        self.look_again()
+    def is_stale(self) -> bool:
+        """Tell whether the sender is a handler that an interrupt of this actor took too (R21)."""
+        sender = self.stage.occupant(trio.lowlevel.current_task())
+        return isinstance(sender, Slot) and sender.exile is not None and self in sender.exile.family
 
     def skips(self, envelope: Envelope) -> bool:
         """Tell whether an interrupt came after *envelope* was sent, and takes it (R2)."""

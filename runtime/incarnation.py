@@ -239,7 +239,7 @@ class Incarnation:
                     slot = self.loop.occupy()
                 if slot is None or starting is None or await self._start(slot, starting):
                     if cell.ending is None and not cell.again:
-                        cell.is_fresh = True
+                        cell.is_fresh = slot is None
                         try:
                             cell.put_back(await cell.mailbox.outlet.receive())
                         except trio.EndOfChannel:

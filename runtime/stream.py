@@ -19,10 +19,11 @@ from typing import Final, Generic, Self, TypeVar, cast
 
 import trio
 
-from greenroom.runtime.cell import Cell, check_wait
+from greenroom.runtime.cell import Cell
 from greenroom.runtime.envelope import Exchange, Slot
 from greenroom.runtime.events import FrameEmitted
 from greenroom.runtime.frames import Frame, StreamRequest
+from greenroom.runtime.intake import check_wait
 from greenroom.runtime.lifecycle import RequestState
 
 __all__ = ["Emit", "ReplyStream", "StreamExchange"]

@@ -26,6 +26,7 @@ ROWS = {
             "envelope",
             "mailbox",
             "topic",
+            "intake",
             "cell",
             "stream",
             "ref",
