@@ -49,6 +49,7 @@ from greenroom.runtime.frames import frame as frame
 from greenroom.runtime.groups import bare as bare
 from greenroom.runtime.inspection import ActorNode as ActorNode
 from greenroom.runtime.mailbox import FullPolicy as FullPolicy
+from greenroom.runtime.options import SpawnOptions as SpawnOptions
 from greenroom.runtime.ref import Ref as Ref
 from greenroom.runtime.restart import Backoff as Backoff
 from greenroom.runtime.restart import ChildKind as ChildKind
@@ -57,10 +58,10 @@ from greenroom.runtime.restart import Supervision as Supervision
 from greenroom.runtime.routes import handles as handles
 from greenroom.runtime.stream import Emit as Emit
 from greenroom.runtime.stream import ReplyStream as ReplyStream
-from greenroom.runtime.supervisor import ChildSpec as ChildSpec
-from greenroom.runtime.supervisor import SpawnChild as SpawnChild
-from greenroom.runtime.supervisor import Supervisor as Supervisor
-from greenroom.runtime.supervisor import TerminateChild as TerminateChild
+from greenroom.runtime.supervisor_actor import ChildSpec as ChildSpec
+from greenroom.runtime.supervisor_actor import SpawnChild as SpawnChild
+from greenroom.runtime.supervisor_actor import Supervisor as Supervisor
+from greenroom.runtime.supervisor_actor import TerminateChild as TerminateChild
 from greenroom.runtime.system import Runtime as Runtime
 from greenroom.runtime.system import open_runtime as open_runtime
 from greenroom.runtime.topic import Lagged as Lagged
@@ -116,6 +117,7 @@ __all__ = [
     "Runtime",
     "SenderWaited",
     "SpawnChild",
+    "SpawnOptions",
     "Spawner",
     "Strategy",
     "StreamRequest",

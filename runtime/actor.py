@@ -3,16 +3,16 @@
 import math
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, Unpack
 
 import trio
 
 from greenroom.runtime.cell import Down
 from greenroom.runtime.errors import NotHandled
 from greenroom.runtime.frames import Frame
-from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy
+from greenroom.runtime.options import SpawnOptions
 from greenroom.runtime.ref import Ref
-from greenroom.runtime.restart import ChildKind, Supervision
+from greenroom.runtime.restart import Supervision
 from greenroom.runtime.routes import Routes
 from greenroom.runtime.topic import DEFAULT_LAG, LagPolicy, Subscription, Topic
 
@@ -51,11 +51,7 @@ class Spawner(Protocol):
         self,
         factory: Callable[..., "Actor"],
         *args: Any,
-        name: str | None = None,
-        capacity: int = DEFAULT_CAPACITY,
-        full: FullPolicy = "wait",
-        restart: ChildKind | None = None,
-        redeliver: int = 0,
+        **options: Unpack[SpawnOptions],
     ) -> Ref: ...
 
 
@@ -93,7 +89,12 @@ class Home(Protocol):
 
     def forward(self, subscription: Subscription[Frame]) -> Timer: ...
 
-    async def spawn(self, factory: Callable[..., "Actor"], *args: Any, **options: Any) -> Ref: ...
+    async def spawn(
+        self,
+        factory: Callable[..., "Actor"],
+        *args: Any,
+        **options: Unpack[SpawnOptions],
+    ) -> Ref: ...
 
     async def terminate(self, ref: Ref) -> None: ...
 
@@ -187,27 +188,14 @@ class Actor:
         self,
         factory: Callable[..., "Actor"],
         *args: Any,
-        name: str | None = None,
-        capacity: int = DEFAULT_CAPACITY,
-        full: FullPolicy = "wait",
-        restart: ChildKind | None = None,
-        redeliver: int = 0,
+        **options: Unpack[SpawnOptions],
     ) -> Ref:
         """
         Spawn a child of this incarnation, stopped with it; otherwise as ``runtime.spawn``.
 
         Checkpoint: always.
         """
-        home = self._at_home("spawn")
-        return await home.spawn(
-            factory,
-            *args,
-            name=name,
-            capacity=capacity,
-            full=full,
-            restart=restart,
-            redeliver=redeliver,
-        )
+        return await self._at_home("spawn").spawn(factory, *args, **options)
 
     async def terminate(self, ref: Ref) -> None:
         """

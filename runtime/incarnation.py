@@ -12,7 +12,7 @@ decide (see `supervisor`).
 import contextlib
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import trio
 
@@ -26,6 +26,7 @@ from greenroom.runtime.groups import collapse, sole_leaf
 from greenroom.runtime.helpers import InnerNursery
 from greenroom.runtime.lifecycle import RequestState
 from greenroom.runtime.loop import Loop
+from greenroom.runtime.options import SpawnOptions
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.topic import Subscription
 
@@ -35,7 +36,9 @@ __all__ = ["Brood", "Incarnation", "Parent"]
 class Brood(Protocol):
     """The children of an incarnation, as it sees them."""
 
-    async def spawn(self, factory: Callable[..., Actor], *args: Any, **options: Any) -> Ref: ...
+    async def spawn(
+        self, factory: Callable[..., Actor], *args: Any, **options: Unpack[SpawnOptions]
+    ) -> Ref: ...
 
     async def terminate(self, ref: Ref) -> None: ...
 
@@ -138,7 +141,9 @@ class Incarnation:
             self._children = self._parent.brood(self)
         return self._children
 
-    async def spawn(self, factory: Callable[..., Actor], *args: Any, **options: Any) -> Ref:
+    async def spawn(
+        self, factory: Callable[..., Actor], *args: Any, **options: Unpack[SpawnOptions]
+    ) -> Ref:
         """Spawn a child of this incarnation."""
         return await self._brood.spawn(factory, *args, **options)
 

@@ -13,8 +13,7 @@ next.
 """
 
 import math
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
-from contextvars import Context
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import trio
@@ -22,6 +21,7 @@ import trio
 from greenroom.runtime.actor import Actor
 from greenroom.runtime.alarms import Alarm
 from greenroom.runtime.cell import Cell
+from greenroom.runtime.context import InContext, is_same
 from greenroom.runtime.envelope import Envelope, Exchange, Slot, frame_in
 from greenroom.runtime.errors import (
     ActorCrashed,
@@ -228,7 +228,7 @@ class Loop:
                 type(content) is Exchange
                 and content.state is _QUEUED
                 and (method := methods.get(type(content.frame))) is not None
-                and _is_same(content.context, own)
+                and is_same(content.context, own)
             ):  # asked, likewise; nothing of it is kept in a variable, as that would live as long
                 slot.running = envelope
                 content.start(slot)
@@ -336,8 +336,8 @@ class Loop:
         else:
             call = method(self._actor, frame)
         context = exchange.context
-        if context is not None and not _is_same(context, slot.task.context):
-            value = await _InContext(call, context)
+        if context is not None and not is_same(context, slot.task.context):
+            value = await InContext(call, context)
         else:
             value = await call
         slot.running = None
@@ -490,35 +490,3 @@ class Loop:
                 return  # noqa: ASYNC910
             cell.tally.handled += 1
             self._ended(envelope, "replied")
-
-
-def _is_same(context: Context | None, own: Context) -> bool:
-    """Compare two contexts; a value that can't be compared makes them differ."""
-    try:
-        return context == own
-    except Exception:
-        return False
-
-
-class _InContext:
-    """Drive a coroutine in a context that is not the task's own (R15)."""
-
-    __slots__ = ("_context", "_coroutine")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> None:
-        self._coroutine = coroutine
-        self._context = context
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        run, send, throw = self._context.run, self._coroutine.send, self._coroutine.throw
-        try:
-            trap = run(send, None)
-            while True:
-                try:
-                    result = yield trap
-                except BaseException as exc:  # noqa: ASYNC103 - handed to the coroutine
-                    trap = run(throw, exc)
-                else:
-                    trap = run(send, result)
-        except StopIteration as stop:
-            return stop.value

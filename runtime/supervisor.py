@@ -14,14 +14,13 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-import attrs
 import trio
 
 from greenroom.runtime.actor import Actor, Spawner
 from greenroom.runtime.cell import Cell, Down, DownReason
 from greenroom.runtime.envelope import Exchange, Slot
 from greenroom.runtime.errors import ActorRestarted, RequestError, TooManyRestarts
-from greenroom.runtime.frames import Frame, Request, frame
+from greenroom.runtime.frames import Frame
 from greenroom.runtime.incarnation import Brood, Incarnation
 from greenroom.runtime.lifecycle import ActorState, RequestState
 from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy, Mailbox
@@ -35,10 +34,9 @@ from greenroom.runtime.restart import (
     Supervision,
     decide,
 )
-from greenroom.runtime.routes import handles
 from greenroom.runtime.stage import Stage
 
-__all__ = ["ChildSpec", "Children", "SpawnChild", "Supervisor", "TerminateChild"]
+__all__ = ["Children"]
 
 _log = logging.getLogger("greenroom.runtime")
 
@@ -427,71 +425,3 @@ class Children:
         elif self._all_over is not None:
             self._all_over.set()
             self._all_over = None
-
-
-# -- a supervisor that is nothing else
-
-
-@attrs.frozen
-class ChildSpec:
-    """What a `Supervisor` spawns; the fields are those of ``spawn``."""
-
-    factory: Callable[..., Actor]
-    args: tuple[Any, ...] = ()
-    name: str | None = attrs.field(default=None, kw_only=True)
-    capacity: int = attrs.field(default=DEFAULT_CAPACITY, kw_only=True)
-    full: FullPolicy = attrs.field(default="wait", kw_only=True)
-    restart: ChildKind | None = attrs.field(default="permanent", kw_only=True)
-    redeliver: int = attrs.field(default=0, kw_only=True)
-
-
-@frame
-class SpawnChild(Request[Ref]):
-    """Asks a `Supervisor` for another child."""
-
-    spec: ChildSpec
-
-
-@frame
-class TerminateChild(Request[None]):
-    """Asks a `Supervisor` to stop a child for good; done when that is over."""
-
-    ref: Ref
-
-
-class Supervisor(Actor):
-    """
-    An actor that only owns others: ``runtime.spawn(Supervisor, supervision, *specs)``.
-
-    The children are started in order; if it is restarted itself, so are they, as new actors. What it
-    was asked to spawn later is gone then, as with a ``DynamicSupervisor``.
-
-    Source: OTP ``supervisor``.
-    """
-
-    def __init__(self, supervision: Supervision, *specs: ChildSpec) -> None:
-        self.supervision = supervision
-        self._specs = specs
-
-    async def on_start(self) -> None:  # noqa: ASYNC910
-        for spec in self._specs:
-            await self._spawn(spec)
-
-    async def _spawn(self, spec: ChildSpec) -> Ref:
-        return await self.spawn(
-            spec.factory,
-            *spec.args,
-            name=spec.name,
-            capacity=spec.capacity,
-            full=spec.full,
-            restart=spec.restart,
-            redeliver=spec.redeliver,
-        )
-
-    @handles
-    async def spawn_child(self, request: SpawnChild) -> Ref:
-        return await self._spawn(request.spec)
-
-    @handles
-    async def terminate_child(self, request: TerminateChild) -> None:
-        await self.terminate(request.ref)

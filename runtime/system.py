@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import trio
 
@@ -14,10 +14,10 @@ from greenroom.runtime.cell import Cell
 from greenroom.runtime.events import DeadLetter, Observer
 from greenroom.runtime.groups import bare
 from greenroom.runtime.inspection import ActorNode, report, tree
-from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy
 from greenroom.runtime.names import Names
+from greenroom.runtime.options import SpawnOptions
 from greenroom.runtime.ref import Ref
-from greenroom.runtime.restart import ChildKind, Supervision
+from greenroom.runtime.restart import Supervision
 from greenroom.runtime.stage import Stage
 from greenroom.runtime.supervisor import Children
 from greenroom.runtime.topic import Topic
@@ -53,11 +53,7 @@ class Runtime:
         self,
         factory: Callable[..., Actor],
         *args: Any,
-        name: str | None = None,
-        capacity: int = DEFAULT_CAPACITY,
-        full: FullPolicy = "wait",
-        restart: ChildKind | None = None,
-        redeliver: int = 0,
+        **options: Unpack[SpawnOptions],
     ) -> Ref:
         """
         Start an actor, and return once its ``on_start`` is done: as ``nursery.start(fn, *args)``.
@@ -83,15 +79,7 @@ class Runtime:
 
         Checkpoint: always on return.
         """
-        return await self._children.spawn(
-            factory,
-            *args,
-            name=name,
-            capacity=capacity,
-            full=full,
-            restart=restart,
-            redeliver=redeliver,
-        )
+        return await self._children.spawn(factory, *args, **options)
 
     async def terminate(self, ref: Ref) -> None:
         """

@@ -30,12 +30,21 @@ ROWS = {
             "cell",
             "stream",
             "ref",
+            "options",
             "actor",
             "helpers",
+            "context",
             "loop",
             "incarnation",
         ),  # one actor
-        *("names", "supervisor", "inspection", "pipeline", "system"),  # many actors
+        *(
+            "names",
+            "supervisor",
+            "supervisor_actor",
+            "inspection",
+            "pipeline",
+            "system",
+        ),  # many actors
         *("guest", "__init__", "journal", "cluster", "testing"),  # edges
     ),
     "actors": (
