@@ -36,9 +36,7 @@ __all__ = ["Brood", "Incarnation", "Parent"]
 class Brood(Protocol):
     """The children of an incarnation, as it sees them."""
 
-    async def spawn(
-        self, factory: Callable[..., Actor], *args: Any, **options: Unpack[SpawnOptions]
-    ) -> Ref: ...
+    async def spawn(self, factory: Callable[..., Actor], *args: Any, **options: Any) -> Ref: ...
 
     async def terminate(self, ref: Ref) -> None: ...
 
