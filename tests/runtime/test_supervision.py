@@ -545,6 +545,27 @@ async def test_an_asker_that_leaves_between_tries_is_let_go(autojump_clock: Cloc
     assert len(tries) == 1
 
 
+@pytest.mark.parametrize("capacity", [0, 1])
+async def test_an_actor_that_had_no_frame_yet_is_restarted_with_a_sibling(
+    capacity: int, autojump_clock: Clock
+) -> None:
+    """R19: it waits for its first frame, is woken without one, and loses none."""
+    log: list[str] = []
+    supervision = Supervision(strategy="one_for_all")
+    async with open_runtime(supervision=supervision) as runtime:
+        idle = await runtime.spawn(Lives, log, name="idle", capacity=capacity, restart="permanent")
+        bad = await runtime.spawn(Stagehand, restart="permanent")
+        await trio.testing.wait_all_tasks_blocked()
+        await crashed(bad)
+        await idle.tell(Note("after"))
+        await trio.sleep(1)
+        figures = idle.statistics()
+
+    assert log == ["+idle", "-idle", "+idle", "-idle"]
+    assert figures.restarts == 1
+    assert (figures.accounts.sent, figures.accounts.handled) == (1, 1)
+
+
 async def test_options_out_of_range_are_refused() -> None:
     """The error names the value and what it may be."""
     async with open_runtime() as runtime:

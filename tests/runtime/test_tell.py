@@ -355,3 +355,30 @@ async def test_an_idle_actor_keeps_nothing_of_its_last_frame(autojump_clock: Clo
         await trio.testing.wait_all_tasks_blocked()
 
         assert kept() is None
+
+
+async def test_an_idle_actor_keeps_nothing_of_its_first_frame_either(autojump_clock: Clock) -> None:
+    """Nor of a request: not the frame, and not what was replied."""
+
+    class Reply:
+        """Something that can be referred to weakly."""
+
+    kept: list[weakref.ref[Any]] = []
+
+    async def reply(_: Stagehand) -> Reply:
+        made = Reply()
+        kept.append(weakref.ref(made))
+        return made
+
+    async with open_runtime() as runtime:
+        told = await runtime.spawn(Stagehand)
+        asked = await runtime.spawn(Stagehand)
+        payload = after(0)
+        kept.append(weakref.ref(payload))
+        await told.tell(Do(payload))
+        del payload
+        for _ in range(2):  # the first request goes another way than the second
+            await asked.ask(Do(reply))
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert [ref() for ref in kept] == [None] * 3
