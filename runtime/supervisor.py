@@ -421,7 +421,10 @@ class Children:
     def _stop_last(self) -> None:
         """Stop the last of those who live; the end of each stops the one before it."""
         if self._children:
-            next(reversed(self._children)).stop()
+            # out and in again, since reversed() would pass over all that ended before, each time
+            cell, child = self._children.popitem()
+            self._children[cell] = child
+            cell.stop()
         elif self._all_over is not None:
             self._all_over.set()
             self._all_over = None
