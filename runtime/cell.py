@@ -68,8 +68,8 @@ class Cell(Intake):
         interrupt_pending: ``on_interrupt`` is to run before the next frame.
         ending: Makes the error of each request that the end takes; None while it lives.
         redeliver: How often a frame is delivered again after a crash.
-        again: Frames to handle before all others, as an incarnation ended with them: those that
-            crashed it, and those that were taken but not started. At most two for each slot.
+        again: Frames to handle before all others, in order: those that crashed an incarnation, those
+            that were taken but not started, and an incarnation's first. At most two for each slot.
         restarts: How often it was restarted.
         handler_seconds: Spent in handlers, where measured.
         abandon: Called by a stop while the actor is between incarnations; set by `supervisor`.
@@ -284,7 +284,7 @@ class Cell(Intake):
         self.put_back(envelope)
 
     def put_back(self, envelope: Envelope) -> None:
-        """Keep *envelope*, in its order, for the next incarnation; at the end it is left over."""
+        """Keep *envelope*, in its order, to be handled first; at the end it is left over."""
         if envelope is not WAKE:
             self.again = tuple(sorted((*self.again, envelope), key=lambda kept: kept[0]))
 

@@ -222,8 +222,8 @@ class Incarnation:
         """
         Run the actor's first slot, and the whole incarnation around it.
 
-        Until its first frame comes the task is no slot yet and has no scope: all that an idle actor
-        costs beside its mailbox is this one coroutine.
+        Until its first frame comes the task is no slot, and has no scope: all that such an actor
+        keeps beside its mailbox is this one coroutine. Hence its length, and the wait in its midst.
 
         Args:
             starting: The request by which somebody waits for ``on_start``; None if it is open.
@@ -244,6 +244,7 @@ class Incarnation:
                     if cell.ending is None and not cell.again:
                         cell.is_fresh = slot is None
                         try:
+                            # for `serve` to take; or it is woken up by the end (see `end_all`)
                             cell.put_back(await cell.mailbox.outlet.receive())
                         except trio.EndOfChannel:
                             pass

@@ -240,7 +240,7 @@ class Loop:
         return False  # noqa: ASYNC910
 
     async def _handle_again(self, slot: Slot) -> None:  # noqa: ASYNC910
-        """Handle the frames that crashed an incarnation before this one (R19)."""
+        """Handle what is to be handled before all others; see `Cell.again`."""
         cell = self._cell
         while cell.again and not slot.is_cancelled:  # noqa: ASYNC913
             envelope, *rest = cell.again
