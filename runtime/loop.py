@@ -94,7 +94,7 @@ class Loop:
             self._inner = InnerNursery(self._start_soon, cell.stage.context, cell.name, self.crash)
         return self._inner
 
-    async def close_inner(self) -> None:
+    async def close_inner(self) -> None:  # noqa: ASYNC910
         """End those tasks; as `InnerNursery.close`."""
         if self._inner is not None:
             await self._inner.close(self._cell.stage)

@@ -54,7 +54,7 @@ class Stage:
         observers: Who is told of events.
         undelivered: Who is told of dead letters, beside the observers; set by `system`.
         slots: Which slot runs in which task; kept by the loop.
-        incarnations: The first task of each actor, as long as it lives; kept by the loop.
+        incarnations: The first task of each actor, as long as it lives; kept by `incarnation`.
         cleanup_grace: Seconds that a caller waits for a cancelled handler.
         drain_grace: Seconds that a stopping actor has for what is queued.
         slow_after: Seconds after which a handler is named as slow; ``inf`` for never.
