@@ -41,6 +41,7 @@ from greenroom.runtime.events import HandlerSlow as HandlerSlow
 from greenroom.runtime.events import HandlerStarted as HandlerStarted
 from greenroom.runtime.events import Observer as Observer
 from greenroom.runtime.events import SenderWaited as SenderWaited
+from greenroom.runtime.events import StageStalled as StageStalled
 from greenroom.runtime.frames import ControlFrame as ControlFrame
 from greenroom.runtime.frames import Frame as Frame
 from greenroom.runtime.frames import Request as Request
@@ -50,6 +51,13 @@ from greenroom.runtime.groups import bare as bare
 from greenroom.runtime.inspection import ActorNode as ActorNode
 from greenroom.runtime.mailbox import FullPolicy as FullPolicy
 from greenroom.runtime.options import SpawnOptions as SpawnOptions
+from greenroom.runtime.pipeline import Branches as Branches
+from greenroom.runtime.pipeline import Pipeline as Pipeline
+from greenroom.runtime.pipeline import PipelineInterrupted as PipelineInterrupted
+from greenroom.runtime.pipeline import PipelineStalled as PipelineStalled
+from greenroom.runtime.pipeline import Stage as Stage
+from greenroom.runtime.pipeline import handles_up as handles_up
+from greenroom.runtime.pipeline import open_pipeline as open_pipeline
 from greenroom.runtime.ref import Ref as Ref
 from greenroom.runtime.restart import Backoff as Backoff
 from greenroom.runtime.restart import ChildKind as ChildKind
@@ -82,6 +90,7 @@ __all__ = [
     "ActorStatistics",
     "ActorStopped",
     "Backoff",
+    "Branches",
     "ChildKind",
     "ChildSpec",
     "CleanupOverran",
@@ -108,6 +117,9 @@ __all__ = [
     "MailboxFull",
     "NotHandled",
     "Observer",
+    "Pipeline",
+    "PipelineInterrupted",
+    "PipelineStalled",
     "Quarantined",
     "Ref",
     "Refused",
@@ -119,6 +131,8 @@ __all__ = [
     "SpawnChild",
     "SpawnOptions",
     "Spawner",
+    "Stage",
+    "StageStalled",
     "Strategy",
     "StreamRequest",
     "Subscription",
@@ -131,6 +145,8 @@ __all__ = [
     "bare",
     "frame",
     "handles",
+    "handles_up",
+    "open_pipeline",
     "open_runtime",
 ]
 

@@ -63,6 +63,8 @@ class ActorStatistics:
     """The most that was ever queued in the data lane."""
     control: int
     """In the control lane."""
+    express: int
+    """In the express lane."""
     waiting: int
     """Senders blocked for room."""
     dropped: int

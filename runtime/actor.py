@@ -148,6 +148,11 @@ class Actor:
                 raise TypeError(f"concurrency must be an int >= 1, not {concurrency!r}")
             cls.concurrency = concurrency
         cls.__routes__ = Routes.of(cls)
+        if cls.__routes__.has_express and cls.concurrency > 1:
+            raise TypeError(
+                f"{cls.__name__} handles express frames, and so one frame at a time; "
+                f"leave concurrency={cls.concurrency} away"
+            )
 
     def _at_home(self, what: str) -> Home:
         if self.__greenroom_home__ is None:
@@ -286,6 +291,14 @@ class Actor:
 
     async def on_start(self) -> None:
         """Get ready; ``spawn`` returns when this has, and raises what it raises."""
+
+    async def on_drained(self) -> None:
+        """
+        See the children off: runs in an actor that stops, once it has handled all that was queued.
+
+        The children live, and are stopped after it. Cancelled when ``drain_grace`` is over, which
+        may be at once; not run after a crash.
+        """
 
     async def on_stop(self) -> None:
         """

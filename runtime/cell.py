@@ -28,6 +28,7 @@ from greenroom.runtime.lifecycle import ACTOR_MOVES, ActorState, moved
 from greenroom.runtime.mailbox import WAKE, Mailbox, is_tombstone
 from greenroom.runtime.routes import Routes
 from greenroom.runtime.stage import Stage
+from greenroom.runtime.turn import Turn
 
 __all__ = ["Cell", "Down", "DownReason"]
 
@@ -72,6 +73,7 @@ class Cell(Intake):
             that were taken but not started, and an incarnation's first. At most two for each slot.
         restarts: How often it was restarted.
         handler_seconds: Spent in handlers, where measured.
+        turn: Which of its lanes has a handler run; None where there is no express lane.
         abandon: Called by a stop while the actor is between incarnations; set by `supervisor`.
     """
 
@@ -102,6 +104,7 @@ class Cell(Intake):
         "skip_before",
         "slots",
         "state",
+        "turn",
         "wants_deadlines",
     )
 
@@ -135,6 +138,7 @@ class Cell(Intake):
         self.again: tuple[Envelope, ...] = ()
         self.restarts = 0
         self.handler_seconds = 0.0
+        self.turn = Turn() if mailbox.express is not None else None
         self.abandon: Callable[[], None] | None = None
         self._lot: trio.lowlevel.ParkingLot | None = None  # slots that may not go on yet
         self._interrupt_reason = ""  # of the last interrupt
@@ -169,12 +173,16 @@ class Cell(Intake):
 
     # -- waits for this actor (R24)
 
-    def blockers(self) -> Sequence[Slot] | None:
+    def blockers(self, *, express: bool = False) -> Sequence[Slot] | None:
         """Return the slots of which one must go on before a frame is taken; None: none must."""
         if self.ending is not None or self.held or self.state is ActorState.RESTARTING:
             return None
-        busy = [s for s in self.slots if s.running is not None or s.waiting is not None]
-        slots = 1 if self.state is ActorState.STARTING else self.concurrency
+        busy = [
+            slot
+            for slot in self.slots
+            if slot.is_express is express and (slot.running is not None or slot.waiting is not None)
+        ]
+        slots = 1 if self.state is ActorState.STARTING or express else self.concurrency
         return busy if len(busy) >= slots else None
 
     # -- interruption
@@ -185,23 +193,23 @@ class Cell(Intake):
         for child in self.children or ():
             yield from child.family()
 
-    def interrupt(self, reason: str) -> None:
+    def interrupt(self, reason: str, spare: Slot | None = None) -> None:
         """
         Cancel what runs and mark what is queued *now* as skipped (R2, R20).
 
-        So with all actors that it owns, in this one step (R21).
+        So with all actors that it owns, in this one step (R21). What *spare* runs goes on.
         """
         if self.state is ActorState.STOPPED:
             return
         family = tuple(self.family())
         exile = Exile(family)
         for cell in family:
-            cell._interrupt(reason, exile)
+            cell._interrupt(reason, exile, spare)
         if exile:
             for cell in family:
                 cell.exclude()
 
-    def _interrupt(self, reason: str, exile: Exile) -> None:
+    def _interrupt(self, reason: str, exile: Exile, spare: Slot | None) -> None:
         self.skip_before = self.number + 1
         self.attention = True
         self._interrupt_reason = reason
@@ -211,7 +219,9 @@ class Cell(Intake):
         running = 0
         for slot in self.slots:
             envelope = slot.running
-            if envelope is not None and not frame_in(envelope).uninterruptible:
+            if slot is spare or envelope is None:
+                continue
+            if not frame_in(envelope).uninterruptible:
                 running += 1
                 exile.add(slot)
                 slot.cancel(reason, self.interrupted_error(envelope))
@@ -222,8 +232,10 @@ class Cell(Intake):
                 ActorInterrupted(trio.current_time(), self.name, reason, running)
             )
 
-    def is_stale(self) -> bool:
-        """Tell whether the sender is a handler that an interrupt of this actor took too (R21)."""
+    def is_stale(self, frame: Frame) -> bool:
+        """Tell whether an interrupt of this actor took the sender of *frame*, and so it (R21)."""
+        if not self._exiles or frame.uninterruptible:
+            return False
         sender = self.stage.occupant(trio.lowlevel.current_task())
         return isinstance(sender, Slot) and sender.exile is not None and self in sender.exile.family
 
@@ -451,7 +463,10 @@ class Cell(Intake):
 
     def statistics(self) -> ActorStatistics:
         """Return the figures of this moment."""
-        data, control = self.mailbox.data, self.mailbox.control
+        data, control, express = (
+            self.mailbox.data,
+            *(lane and lane.statistics for lane in (self.mailbox.control, self.mailbox.express)),
+        )
         accounts = (self._final or self.tally).accounts(self.number)
         return ActorStatistics(
             state=self.state.value,
@@ -459,7 +474,8 @@ class Cell(Intake):
             queued=data.current_buffer_used,
             peak=data.peak_buffer_used,
             control=control.current_buffer_used if control else 0,
-            waiting=data.tasks_waiting_send + (control.tasks_waiting_send if control else 0),
+            express=express.current_buffer_used if express else 0,
+            waiting=sum(lane.tasks_waiting_send for lane in (data, control, express) if lane),
             dropped=accounts.dropped,
             waits=self._waits,
             running=sum(slot.running is not None for slot in self.slots),

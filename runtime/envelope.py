@@ -69,7 +69,7 @@ class Addressee(Protocol):
         ...
 
     def blockers(self) -> Sequence["Slot"] | None:
-        """Return the slots of which one must go on before a queued frame is taken; None: none."""
+        """Return the slots of which one must go on before a queued request is taken; None: none."""
         ...
 
 
@@ -82,6 +82,7 @@ class Slot:
         "exile",
         "held",
         "is_cancelled",
+        "is_express",
         "owner",
         "reason",
         "running",
@@ -90,9 +91,13 @@ class Slot:
         "waiting",
     )
 
-    def __init__(self, owner: Addressee, task: trio.lowlevel.Task) -> None:
+    def __init__(
+        self, owner: Addressee, task: trio.lowlevel.Task, *, is_express: bool = False
+    ) -> None:
         self.owner = owner
         self.task = task
+        # it handles what is in the express lane, and nothing else
+        self.is_express = is_express
         # around everything the slot does; made by the loop, and anew after each cancel (R9)
         self.scope: trio.CancelScope | None = None
         # that scope was cancelled; the scope itself would look at the clock to tell

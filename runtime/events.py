@@ -33,6 +33,7 @@ __all__ = [
     "Observer",
     "Observers",
     "SenderWaited",
+    "StageStalled",
 ]
 
 _log = logging.getLogger("greenroom.runtime")
@@ -175,6 +176,26 @@ class HandlerSlow:
 
 
 @attrs.frozen
+class StageStalled:
+    """
+    A stage of a pipeline has made no progress since the heartbeat before; told again at each.
+
+    Progress is a frame taken, done with or passed on; a stage that waits for room, or is paused, is
+    not to blame.
+    """
+
+    at: float
+    actor: str
+    pipeline: str
+    frame: Frame | None
+    """What it is handling; None if it is not even there to answer, as between two incarnations."""
+    seconds: float
+    """For how long, as far as heartbeats can tell."""
+    stack: tuple[str, ...]
+    """Where it waits, outermost first: ``file:line in function``."""
+
+
+@attrs.frozen
 class CleanupOverran:
     """
     A cancelled handler was still cleaning up at its bound (R10).
@@ -203,6 +224,7 @@ Event: TypeAlias = (
     | FrameEmitted
     | HandlerEnded
     | HandlerSlow
+    | StageStalled
     | FrameQuarantined
     | DeadLetter
     | CleanupOverran

@@ -42,6 +42,11 @@ class Frame:
     #: True for frames that an interruption neither cancels nor skips.
     uninterruptible: ClassVar[bool] = False
 
+    #: True for frames that are taken before those of the data lane: they travel in a lane of their
+    #: own, of the same capacity, so that a full data lane does not hold them up. For frames that
+    #: are told, to actors that handle this very class; any other actor has them as data.
+    express: ClassVar[bool] = False
+
 
 class Request(Frame, Generic[ReplyT_co]):
     """A data frame with one reply: ``await ref.ask(request)`` returns a *ReplyT_co*."""
@@ -122,12 +127,17 @@ def frame(cls: ClassT) -> ClassT:
 
     Raises:
         TypeError: *cls* derives from none of `Frame`, `Request`, `StreamRequest`, `ControlFrame`,
-            or declares a field that two actors would share.
+            or declares a field that two actors would share, or is `express` and not told.
     """
     if not issubclass(cls, Frame):
         raise TypeError(
             f"@frame needs a subclass of Frame, Request, StreamRequest or ControlFrame, "
             f"not {cls.__name__!r}; write class {cls.__name__}(Frame)"
+        )
+    if cls.express and issubclass(cls, (Request, StreamRequest, ControlFrame)):
+        raise TypeError(
+            f"{cls.__name__} can't be express, as only frames that are told can; "
+            f"write class {cls.__name__}(Frame)"
         )
     made = attrs.define(
         cls, frozen=True, slots=True, weakref_slot=False, field_transformer=_immutable_fields

@@ -4,8 +4,8 @@ One life of an actor, from its start to its end.
 An incarnation is one task in its parent's nursery, its first slot; further slots, the reader of the
 control lane, children and helpers live in an inner nursery that is opened when first used.
 
-Its end, in this order: every slot is over; children stop, the last first; helpers are cancelled;
-``on_stop`` runs. What comes then, the end of the actor or another incarnation, is its parent's to
+Its end, in this order: every slot is over; ``on_drained`` runs, if it was stopped; children stop, the
+last first; helpers are cancelled; ``on_stop`` runs. What comes then, the end of the actor or another incarnation, is its parent's to
 decide (see `supervisor`).
 """
 
@@ -272,8 +272,24 @@ class Incarnation:
             self.loop.control_runs and cell.ending is None
         ):
             await cell.wait_go_on()
-        if self._children is not None and self.crash is None:
-            await self._children.stop_all()
+        if self.crash is None:
+            if type(self.actor).on_drained is not Actor.on_drained:
+                await self._drained(slot)
+            if self._children is not None:
+                await self._children.stop_all()
+
+    async def _drained(self, slot: Slot | None) -> None:
+        """Run ``on_drained``, until the grace of the stop is over, if it is not already."""
+        own = slot or self.loop.occupy()
+        try:
+            with trio.CancelScope() as own.scope:
+                if self.cell.ending is not None:
+                    own.scope.cancel(reason="its drain_grace is over")
+                await self.actor.on_drained()
+        finally:
+            if slot is None:
+                self.loop.vacate(own)
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _finish(self, slot: Slot | None) -> None:  # noqa: ASYNC910
         """Let go of everything, whatever the incarnation ended by."""

@@ -24,7 +24,7 @@ from greenroom.runtime.errors import (
 )
 from greenroom.runtime.events import FrameSent, SenderWaited
 from greenroom.runtime.frames import ControlFrame, Frame, StreamRequest
-from greenroom.runtime.mailbox import Mailbox, is_tombstone
+from greenroom.runtime.mailbox import Lane, Mailbox, is_tombstone
 from greenroom.runtime.routes import Form, Routes
 from greenroom.runtime.stage import Stage
 from greenroom.runtime.waits import Wait, cycle_text, find_cycle
@@ -53,16 +53,20 @@ def check_wait(waiter: Slot, wait: Wait) -> None:
 class _Room:
     """What a sender waits for whose frame does not fit; a `waits.Wait`."""
 
-    __slots__ = ("_intake",)
+    __slots__ = ("_intake", "lane")
 
-    def __init__(self, intake: "Intake") -> None:
+    def __init__(self, intake: "Intake", lane: Lane | None) -> None:
         self._intake = intake
+        self.lane = lane  # None: the data lane
 
     def blockers(self) -> Sequence[Slot] | None:
         # senders are let in in order; the first may be in, and not have noticed yet
-        rooms = list(self._intake.rooms or ())
-        let_in = len(rooms) - self._intake.mailbox.data.tasks_waiting_send
-        return None if self in rooms[:let_in] else self._intake.blockers()
+        rooms = [room for room in self._intake.rooms or () if room.lane is self.lane]
+        lane = self._intake.mailbox.data if self.lane is None else self.lane.statistics
+        let_in = len(rooms) - lane.tasks_waiting_send
+        if self in rooms[:let_in]:
+            return None
+        return self._intake.blockers(express=self.lane is not None)
 
     def describe(self) -> str:
         return f"waits for room in {self._intake.name!r}"
@@ -129,12 +133,17 @@ class Intake(ABC):
         """Return the error for *frame*, sent too late."""
 
     @abstractmethod
-    def blockers(self) -> Sequence[Slot] | None:
-        """Return the slots of which one must go on before a frame is taken; None: none must."""
+    def blockers(self, *, express: bool = False) -> Sequence[Slot] | None:
+        """
+        Return the slots of which one must go on before a frame is taken; None: none must.
+
+        Args:
+            express: A frame of the express lane, not of the data lane.
+        """
 
     @abstractmethod
-    def is_stale(self) -> bool:
-        """Tell whether the sender is a handler that an interrupt of this actor took too (R21)."""
+    def is_stale(self, frame: Frame) -> bool:
+        """Tell whether an interrupt of this actor took the sender of *frame*, and so it (R21)."""
 
     # -- what is let in
 
@@ -214,15 +223,13 @@ class Intake(ABC):
         form = self.check_told(frame)
         self.check_open(frame)
         envelope = (self.next_number(), frame)
-        if form is Form.CONTROL:
-            try:
-                self.mailbox.put_control_nowait(envelope)
-            except MailboxFull:
-                return envelope
-            self._was_put(envelope)
-        elif self._exiles and not frame.uninterruptible and self.is_stale():
+        if form is not Form.CONTROL and self.is_stale(frame):
             self.tally.stale += 1
             self.dead_letter(envelope, "of a turn that was interrupted")
+        elif (lane := self.mailbox.lane_of(frame)) is not None:
+            if not lane.put_nowait(envelope):
+                return envelope
+            self._was_put(envelope)
         elif not self.put_nowait(envelope):
             return envelope
         return None
@@ -295,14 +302,16 @@ class Intake(ABC):
 
         Checkpoint: always.
         """
-        control = isinstance(frame := frame_in(envelope), ControlFrame)
+        frame = frame_in(envelope)
+        lane = self.mailbox.lane_of(frame)
+        control = isinstance(frame, ControlFrame)
         self.tally.unsent += 1  # until it is
         slot = self.stage.slots.get(trio.lowlevel.current_task())
         if not isinstance(slot, Slot) or control:
             slot = None
         began = trio.current_time()
         waiting = slot.waiting if slot is not None else None
-        room = _Room(self)
+        room = _Room(self, lane)
         if slot is not None:
             check_wait(slot, room)
             slot.waiting = room
@@ -312,8 +321,8 @@ class Intake(ABC):
                 self.rooms = {}
             self.rooms[room] = None
         try:
-            if control:
-                await self.mailbox.put_control(envelope)
+            if lane is not None:
+                await lane.put(envelope)
             else:
                 if self.need_slot is not None:
                     self.need_slot()

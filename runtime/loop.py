@@ -100,7 +100,15 @@ class Loop:
             await self._inner.close(self._cell.stage)
 
     def start(self) -> None:
-        """Start further slots from now on, when frames find no slot waiting for them (R17)."""
+        """
+        Start the slot of the express lane, if there is one.
+
+        Start further slots from now on, when frames find no slot waiting for them (R17).
+        """
+        if self._cell.mailbox.express is not None:
+            self._cell.stage.context.run(
+                self.inner.start_soon, self._run_express, name=f"{self._cell.name} (express)"
+            )
         if self._cell.concurrency > 1:
             self._cell.need_slot = self._add_slot
             self._cell.look_again()
@@ -109,9 +117,11 @@ class Loop:
 
     # -- slots
 
-    def occupy(self) -> Slot:
+    def occupy(self, *, is_express: bool = False) -> Slot:
         """Make the current task a slot, until `vacate`."""
-        slot = Slot(self._cell, trio.lowlevel.current_task())
+        slot = Slot(self._cell, trio.lowlevel.current_task(), is_express=is_express)
+        if self._cell.turn is not None and not is_express:
+            self._cell.turn.data = slot
         self._cell.slots = (*self._cell.slots, slot)
         self._cell.stage.slots[slot.task] = slot
         return slot
@@ -130,6 +140,9 @@ class Loop:
             self._cell.put_back(envelope)
         self._cell.slots = tuple(other for other in self._cell.slots if other is not slot)
         del self._cell.stage.slots[slot.task]
+        if self._cell.turn is not None and not slot.is_express:
+            self._cell.turn.data = None
+            self._cell.turn.offer()
         self._cell.go_on()
 
     def _end_error(self) -> RequestError:
@@ -147,6 +160,13 @@ class Loop:
             self.inner.start_soon, self._run_slot, name=f"{self._cell.name} ({self._slots})"
         )
 
+    async def _run_express(self) -> None:
+        slot = self.occupy(is_express=True)
+        try:
+            await self.serve(slot)
+        finally:
+            self.vacate(slot)
+
     async def _run_slot(self) -> None:
         slot = self.occupy()
         try:
@@ -162,9 +182,12 @@ class Loop:
             try:
                 with trio.CancelScope() as slot.scope:
                     slot.is_cancelled = False
-                    if cell.again:
-                        await self._handle_again(slot)
-                    over = await self._handle_frames(slot)
+                    if slot.is_express:
+                        over = await self._handle_express(slot)
+                    else:
+                        if cell.again:
+                            await self._handle_again(slot)
+                        over = await self._handle_frames(slot)
             except Exception as exc:
                 self._settle_failed(slot, exc)
             except BaseExceptionGroup as group:
@@ -196,7 +219,7 @@ class Loop:
         content: Frame | Exchange | None
         taken = 1  # frames since the last checkpoint; one may have been handled again
         if cell.interrupt_pending:
-            await self._hold()
+            await self._hold(slot)
         while not slot.is_cancelled:
             if (taken := taken + 1) > _MOST_WITHOUT_CHECKPOINT:
                 taken = 1
@@ -211,6 +234,8 @@ class Loop:
                 return True
             if envelope is None:  # not up there, where the exception would live as long
                 taken = 1
+                if cell.turn is not None:
+                    cell.turn.offer()
                 try:
                     envelope = await outlet.receive()
                 except trio.EndOfChannel:
@@ -239,6 +264,29 @@ class Loop:
                 await self._handle(slot, envelope)
         return False  # noqa: ASYNC910
 
+    async def _handle_express(self, slot: Slot) -> bool:
+        """Handle express frames, each when the data slot lends the turn; as `_handle_frames`."""
+        cell = self._cell
+        lane, turn = cell.mailbox.express, cell.turn
+        assert lane is not None
+        assert turn is not None
+        if cell.interrupt_pending:
+            await self._hold(slot)
+        while not slot.is_cancelled:
+            try:
+                envelope = await lane.take()
+            except trio.EndOfChannel:
+                return True  # noqa: ASYNC910
+            slot.held = envelope
+            cell.attention = True  # so that the data slot looks whether the turn is wanted
+            try:
+                await turn.borrow(slot)
+                if await self._may_start(slot, envelope):
+                    await self._handle(slot, envelope)
+            finally:
+                turn.give_back()
+        return False  # noqa: ASYNC910
+
     async def _handle_again(self, slot: Slot) -> None:  # noqa: ASYNC910
         """Handle what is to be handled before all others; see `Cell.again`."""
         cell = self._cell
@@ -256,8 +304,8 @@ class Loop:
         """
         cell = self._cell
         slot.held = envelope
-        if cell.held or cell.interrupt_pending or self._hook_runs:
-            await self._hold()
+        if self._is_held(slot):
+            await self._hold(slot)
         if cell.ending is not None:
             slot.is_cancelled = True  # what is held is settled by `vacate`
             return False  # noqa: ASYNC910
@@ -270,17 +318,28 @@ class Loop:
                 cell.tally.interrupted += 1
                 cell.dead_letter(envelope, "interrupted")
             return False  # noqa: ASYNC910
-        if envelope[0] >= cell.skip_before and not (
-            cell.held or cell.interrupt_pending or self._hook_runs
+        if (
+            envelope[0] >= cell.skip_before
+            and not self._is_held(slot)
+            and not (cell.turn is not None and cell.turn.is_asked)
         ):
             cell.attention = False
         return True  # noqa: ASYNC910
 
-    async def _hold(self) -> None:  # noqa: ASYNC910
+    def _is_held(self, slot: Slot) -> bool:
+        """Tell whether there is a reason for *slot* not to start a frame."""
+        cell = self._cell
+        if cell.held or cell.interrupt_pending or self._hook_runs:
+            return True
+        return cell.turn is not None and not slot.is_express and cell.turn.is_asked
+
+    async def _hold(self, slot: Slot) -> None:  # noqa: ASYNC910
         """Wait until nothing holds frames back; run ``on_interrupt`` if it is due (R17)."""
         cell = self._cell
-        while cell.held or cell.interrupt_pending or self._hook_runs:
-            if cell.held or self._hook_runs or cell.is_interrupting:
+        while self._is_held(slot):
+            if cell.turn is not None and not slot.is_express and cell.turn.is_asked:
+                await cell.turn.wait_back(slot)
+            elif cell.held or self._hook_runs or cell.is_interrupting:
                 await cell.wait_go_on()
             else:
                 cell.interrupt_pending = False
@@ -469,9 +528,11 @@ class Loop:
     async def control(self) -> None:
         """Handle control frames at once, whatever the slots do (R1)."""
         cell = self._cell
+        lane = cell.mailbox.control
+        assert lane is not None
         while True:  # noqa: ASYNC913
             try:
-                envelope = await cell.mailbox.take_control()
+                envelope = await lane.take()
             except trio.EndOfChannel:
                 self.control_runs = False
                 cell.go_on()

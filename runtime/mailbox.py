@@ -1,8 +1,10 @@
 """
 A mailbox: the bounded inbox of one actor, which outlives its incarnations.
 
-Two lanes, each a `trio.open_memory_channel` of the mailbox's capacity: data, in order; and control,
-made only for actors that handle control frames, so that a full data lane holds none of them up (R1).
+Up to three lanes, each a `trio.open_memory_channel` of the mailbox's capacity: data, in order;
+express, whose frames are handled as data is, but out of its order; and control, whose frames are
+handled at once. The latter two are made only for actors that handle such frames, and a full data
+lane holds none of them up (R1).
 
 When the data lane is full, the policy decides (R4):
 
@@ -40,6 +42,64 @@ WAKE: Final[Envelope] = (0, Frame())
 """Nothing to handle, but something to look at; see `Mailbox.wake`."""
 
 
+class Lane:
+    """A lane beside the data lane: nothing is ever dropped from it."""
+
+    __slots__ = ("_inlet", "_outlet", "name")
+
+    def __init__(self, name: str, capacity: int) -> None:
+        self.name = name
+        self._inlet, self._outlet = trio.open_memory_channel[Envelope](max(1, capacity))
+
+    def put_nowait(self, envelope: Envelope) -> bool:
+        """Put *envelope*; False if there is no room. Raises `trio.ClosedResourceError`."""
+        try:
+            self._inlet.send_nowait(envelope)
+        except trio.WouldBlock:
+            return False
+        return True
+
+    async def put(self, envelope: Envelope) -> None:
+        """Wait for room, and put *envelope*."""
+        await self._inlet.send(envelope)
+
+    async def take(self) -> Envelope:
+        """Wait for the next; raises `trio.EndOfChannel` once closed and empty."""
+        return await self._outlet.receive()
+
+    def close_intake(self) -> None:
+        """Let nothing more in. Idempotent."""
+        self._inlet.close()
+
+    def close(self, leftover: Callable[[Envelope], None]) -> None:
+        """Close for good, handing each envelope that is left to *leftover*."""
+        self._inlet.close()
+        _drain(self._outlet, leftover)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has no room now."""
+        figures = self.statistics
+        return figures.current_buffer_used >= figures.max_buffer_size
+
+    @property
+    def statistics(self) -> trio.MemoryChannelStatistics:
+        """The figures of this moment."""
+        return self._inlet.statistics()
+
+
+def _drain(
+    outlet: trio.MemoryReceiveChannel[Envelope], leftover: Callable[[Envelope], None]
+) -> None:
+    while True:
+        try:
+            envelope = outlet.receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel):
+            break
+        leftover(envelope)
+    outlet.close()
+
+
 class Mailbox:
     """
     The lanes and the policy of one actor's inbox.
@@ -48,19 +108,25 @@ class Mailbox:
         capacity: Of each lane, in frames.
         full: What a full data lane does.
         inlet, outlet: The two ends of the data lane; see `put_nowait` for its policy.
+        control, express: The other lanes; None where there is none.
     """
 
     __slots__ = (
-        "_control_receive",
-        "_control_send",
         "capacity",
+        "control",
+        "express",
         "full",
         "inlet",
         "outlet",
     )
 
     def __init__(
-        self, *, capacity: int = DEFAULT_CAPACITY, full: FullPolicy = "wait", control: bool
+        self,
+        *,
+        capacity: int = DEFAULT_CAPACITY,
+        full: FullPolicy = "wait",
+        control: bool,
+        express: bool = False,
     ) -> None:
         if not (isinstance(capacity, int) and not isinstance(capacity, bool) and capacity >= 0):
             raise ValueError(f"capacity must be an int >= 0 (frames), not {capacity!r}")
@@ -71,16 +137,16 @@ class Mailbox:
         self.capacity = capacity
         self.full: FullPolicy = full
         self.inlet, self.outlet = trio.open_memory_channel[Envelope](capacity)
-        self._control_send: trio.MemorySendChannel[Envelope] | None = None
-        self._control_receive: trio.MemoryReceiveChannel[Envelope] | None = None
-        if control:
-            lane = trio.open_memory_channel[Envelope](max(1, capacity))
-            self._control_send, self._control_receive = lane
+        self.control = Lane("control", capacity) if control else None
+        self.express = Lane("express", capacity) if express else None
 
     def renewed(self) -> "Mailbox":
         """Return an empty mailbox of the same kind."""
         return Mailbox(
-            capacity=self.capacity, full=self.full, control=self._control_send is not None
+            capacity=self.capacity,
+            full=self.full,
+            control=self.control is not None,
+            express=self.express is not None,
         )
 
     # -- in
@@ -131,31 +197,19 @@ class Mailbox:
         """Return the error for *envelope*, for which there is no room."""
         frame = frame_in(envelope)
         name = type(frame).__name__
-        if isinstance(frame, ControlFrame):
-            return MailboxFull(f"{name} not sent: the control lane is full")
+        if (lane := self.lane_of(frame)) is not None:
+            return MailboxFull(f"{name} not sent: the {lane.name} lane is full")
         return MailboxFull(
             f"{name} not sent: the mailbox holds {self.capacity} frames and takes no more now"
         )
 
-    def put_control_nowait(self, envelope: Envelope) -> None:
-        """Put *envelope* in the control lane; raises as `put_nowait`."""
-        assert self._control_send is not None  # admitted only with a control handler
-        try:
-            self._control_send.send_nowait(envelope)
-        except trio.WouldBlock:
-            raise self.full_error(envelope) from None
-
-    async def put_control(self, envelope: Envelope) -> None:
-        """Wait for room in the control lane."""
-        assert self._control_send is not None
-        await self._control_send.send(envelope)
+    def lane_of(self, frame: Frame) -> Lane | None:
+        """Return the lane that *frame* goes into; None for the data lane."""
+        if isinstance(frame, ControlFrame):
+            return self.control
+        return self.express if frame.express else None
 
     # -- out
-
-    async def take_control(self) -> Envelope:
-        """Wait for the next control frame; raises `trio.EndOfChannel` once closed and empty."""
-        assert self._control_receive is not None
-        return await self._control_receive.receive()
 
     def wake(self) -> None:
         """Hand `WAKE` to each task that waits for an envelope, past the buffer and its capacity."""
@@ -167,22 +221,17 @@ class Mailbox:
     def close_intake(self) -> None:
         """Let nothing more in; blocked senders get `trio.ClosedResourceError`. Idempotent."""
         self.inlet.close()
-        if self._control_send is not None:
-            self._control_send.close()
+        for lane in (self.control, self.express):
+            if lane is not None:
+                lane.close_intake()
 
     def close(self, leftover: Callable[[Envelope], None]) -> None:
         """Close for good, handing each envelope that is left to *leftover*."""
-        self.close_intake()
-        for lane in (self.outlet, self._control_receive):
-            if lane is None:
-                continue
-            while True:
-                try:
-                    envelope = lane.receive_nowait()
-                except (trio.WouldBlock, trio.EndOfChannel):
-                    break
-                leftover(envelope)
-            lane.close()
+        self.inlet.close()
+        _drain(self.outlet, leftover)
+        for lane in (self.express, self.control):
+            if lane is not None:
+                lane.close(leftover)
 
     @property
     def has_backlog(self) -> bool:
@@ -193,11 +242,6 @@ class Mailbox:
     def data(self) -> trio.MemoryChannelStatistics:
         """The figures of the data lane."""
         return self.inlet.statistics()
-
-    @property
-    def control(self) -> trio.MemoryChannelStatistics | None:
-        """The figures of the control lane; None where there is none."""
-        return self._control_send.statistics() if self._control_send else None
 
 
 def is_tombstone(envelope: Envelope) -> bool:

@@ -1,7 +1,8 @@
 """A `Ref`: all of an actor that others may hold."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
+from operator import attrgetter
 from threading import get_ident
 from typing import Final, TypeVar, cast
 
@@ -18,7 +19,7 @@ from greenroom.runtime.routes import Form
 from greenroom.runtime.stage import Occupant
 from greenroom.runtime.stream import ReplyStream
 
-__all__ = ["DEFAULT_BUFFER", "Ref"]
+__all__ = ["DEFAULT_BUFFER", "Ref", "cell_of"]
 
 ReplyT = TypeVar("ReplyT")
 FrameT = TypeVar("FrameT", bound=Frame)
@@ -307,3 +308,7 @@ class Ref:
     def statistics(self) -> ActorStatistics:
         """Return the figures of the actor at this moment."""
         return self._cell.statistics()
+
+
+# What a ref hides, for the runtime's own parts.
+cell_of: Final[Callable[[Ref], Cell]] = attrgetter("_cell")

@@ -12,7 +12,7 @@ The form of a handler follows from the frame that its first parameter is annotat
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from types import UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -25,7 +25,7 @@ __all__ = ["Form", "Route", "Routes", "handles"]
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
-_MARK: Final = "__greenroom_handler__"
+HANDLES: Final = "__greenroom_handler__"
 
 
 class Form(Enum):
@@ -47,7 +47,7 @@ def handles(method: HandlerT) -> HandlerT:
         TypeError: at class creation, if the form does not fit the frame (see the table above), or
             two handlers of one class take the same frame.
     """
-    setattr(method, _MARK, True)
+    setattr(method, HANDLES, True)
     return method
 
 
@@ -63,7 +63,7 @@ class Route:
 class Routes:
     """The handlers of one actor class."""
 
-    __slots__ = ("_actor", "_found", "_table", "has_control", "methods", "quick")
+    __slots__ = ("_actor", "_found", "_table", "has_control", "has_express", "methods", "quick")
 
     def __init__(self, table: dict[type[Frame], Route], actor: type = object) -> None:
         self._actor = actor
@@ -74,6 +74,7 @@ class Routes:
         # the handlers of all that were found, to be called with the actor first
         self.methods: dict[type, Callable[..., Any]] = {}
         self.has_control = any(route.form is Form.CONTROL for route in table.values())
+        self.has_express = any(frame.express for frame in table)
 
     def find(self, frame: type[Frame]) -> Route | None:
         """Return the route of the most specific handler for frames of this class, or None."""
@@ -86,18 +87,26 @@ class Routes:
             self._found[frame] = found
             if found is not None:
                 self.methods[frame] = getattr(self._actor, found.name)
-                if found.form is Form.RETURNING:
+                if found.form is Form.RETURNING and not (frame.express and self.has_express):
                     self.quick[frame] = issubclass(frame, Request)
             return found
+
+    def frames(self) -> Iterable[type[Frame]]:
+        """Return the frame classes that handlers are annotated with."""
+        return self._table.keys()
 
     def names(self) -> str:
         """Return the frames that are handled, for messages."""
         return ", ".join(sorted(frame.__name__ for frame in self._table)) or "nothing"
 
     @classmethod
-    def of(cls, actor: type) -> "Routes":
+    def of(cls, actor: type, mark: str = HANDLES) -> "Routes":
         """
         Read the handlers of *actor* and of its bases.
+
+        Args:
+            actor: The class.
+            mark: The attribute that tells handlers of this kind from other methods.
 
         Raises:
             TypeError: as `handles` says.
@@ -106,7 +115,7 @@ class Routes:
         for base in reversed(actor.__mro__):
             own: dict[type[Frame], Route] = {}
             for name, method in vars(base).items():
-                if getattr(method, _MARK, False):
+                if getattr(method, mark, False):
                     for route in _read(actor, name, method):
                         if (other := own.get(route.frame)) is not None:
                             raise TypeError(

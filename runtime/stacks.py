@@ -1,11 +1,14 @@
 """Where a task waits, as text: for warnings, events and reports."""
 
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import trio
 
-__all__ = ["stack_of"]
+__all__ = ["place_of", "stack_of"]
+
+_TRIO: Final = str(Path(trio.__file__).parent)
 
 
 def stack_of(task: trio.lowlevel.Task) -> tuple[str, ...]:
@@ -23,6 +26,13 @@ def stack_of(task: trio.lowlevel.Task) -> tuple[str, ...]:
             for frame, line in task.iter_await_frames()
         )
     return tuple(_lines(stackscope.extract(task, recurse_child_tasks=True), ""))
+
+
+def place_of(task: trio.lowlevel.Task) -> str:
+    """Return the innermost line of ``stack_of(task)`` that is not Trio's own."""
+    lines = [line.strip() for line in stack_of(task)]
+    own = [line for line in lines if not line.startswith(_TRIO)]
+    return next(reversed(own or lines), "an unknown place")
 
 
 def _lines(stack: Any, indent: str) -> Iterator[str]:

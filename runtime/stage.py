@@ -13,7 +13,7 @@ from greenroom.runtime.accounts import Tally
 from greenroom.runtime.alarms import Alarms
 from greenroom.runtime.events import CleanupOverran, DeadLetter, HandlerSlow, Observer, Observers
 from greenroom.runtime.frames import Frame
-from greenroom.runtime.stacks import stack_of
+from greenroom.runtime.stacks import place_of, stack_of
 
 __all__ = ["Occupant", "Stage"]
 
@@ -160,33 +160,31 @@ class Stage:
         self, culprit: str, number: int | None, waited_by: str, task: trio.lowlevel.Task
     ) -> None:
         """Name an actor that outlived its cleanup bound, to the log and to observers (R10)."""
-        stack = stack_of(task)
         _log.warning(
             "%r was still cleaning up %g s after it was cancelled; it waits at %s",
             culprit,
             self.cleanup_grace,
-            stack[-1].strip() if stack else "an unknown place",
+            place_of(task),
         )
         if self.observers:
             self.observers.notify(
-                CleanupOverran(trio.current_time(), culprit, number, waited_by, stack)
+                CleanupOverran(trio.current_time(), culprit, number, waited_by, stack_of(task))
             )
 
     def report_slow(
         self, actor: str, number: int, frame: Frame, seconds: float, task: trio.lowlevel.Task
     ) -> None:
         """Name a handler that has run for longer than it may."""
-        stack = stack_of(task)
         _log.warning(
             "%r has been handling %s for %g s; it waits at %s",
             actor,
             type(frame).__name__,
             seconds,
-            stack[-1].strip() if stack else "an unknown place",
+            place_of(task),
         )
         if self.observers:
             self.observers.notify(
-                HandlerSlow(trio.current_time(), actor, number, frame, seconds, stack)
+                HandlerSlow(trio.current_time(), actor, number, frame, seconds, stack_of(task))
             )
 
     def dead_letter(self, actor: str, number: int, frame: Frame, reason: str) -> None:

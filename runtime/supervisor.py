@@ -138,7 +138,12 @@ class Children:
         cell = Cell(
             self._names.choose(type(actor).__name__, name),
             stage,
-            Mailbox(capacity=capacity, full=full, control=routes.has_control),
+            Mailbox(
+                capacity=capacity,
+                full=full,
+                control=routes.has_control,
+                express=routes.has_express,
+            ),
             routes,
             kind=type(actor).__name__,
             concurrency=actor.concurrency,

@@ -20,6 +20,7 @@ for itself, which nobody notices: such a wait is no edge of the wait-for graph (
 """
 
 import contextlib
+from collections.abc import Callable, Sequence
 from typing import Final, Generic, Literal, Self, TypeAlias, TypeVar, get_args
 
 import trio
@@ -47,11 +48,19 @@ class Subscription(Generic[ValueT]):
     Attributes:
         delivered: How many values it has taken.
         dropped: How many it missed by its policy.
+        accepts: Which values it is given; None: all.
     """
 
-    def __init__(self, topic: "Topic[ValueT]", buffer: int, lag: LagPolicy) -> None:
+    def __init__(
+        self,
+        topic: "Topic[ValueT]",
+        buffer: int,
+        lag: LagPolicy,
+        accepts: Callable[[ValueT], bool] | None,
+    ) -> None:
         self.delivered = 0
         self.dropped = 0
+        self.accepts = accepts
         self._topic = topic
         self._lag: LagPolicy = lag
         self._buffer = buffer
@@ -64,12 +73,19 @@ class Subscription(Generic[ValueT]):
         return self._send.statistics().current_buffer_used
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether its reader waits for the next value."""
+        return self._receive.statistics().tasks_waiting_receive > 0
+
+    @property
     def is_full(self) -> bool:
         """Whether a publisher would have to wait for it."""
         return self._lag == "wait" and self.behind >= self._buffer
 
     def give(self, value: ValueT) -> bool:
         """Hand *value* over, as the policy has it; False if a publisher is to wait."""
+        if self.accepts is not None and not self.accepts(value):
+            return True
         try:
             self._send.send_nowait(value)
         except trio.WouldBlock:
@@ -159,7 +175,11 @@ class Topic(Generic[ValueT]):
         return len(self._subscriptions)
 
     def subscribe(
-        self, *, buffer: int = DEFAULT_LAG, lag: LagPolicy = "drop_oldest"
+        self,
+        *,
+        buffer: int = DEFAULT_LAG,
+        lag: LagPolicy = "drop_oldest",
+        accepts: Callable[[ValueT], bool] | None = None,
     ) -> Subscription[ValueT]:
         """
         Subscribe from now on, until the subscription is closed: at the end of its ``with`` block.
@@ -167,6 +187,7 @@ class Topic(Generic[ValueT]):
         Args:
             buffer: How many values it may be behind, >= 1.
             lag: What happens then; see `topic`.
+            accepts: Tells which values it is given; the others take no room in its buffer.
 
         Raises:
             ValueError: an option is out of its range, or the topic waits for nobody.
@@ -181,7 +202,7 @@ class Topic(Generic[ValueT]):
             raise ValueError(
                 f"topic {self.name!r} waits for no subscriber; write lag='drop_oldest' or another"
             )
-        subscription = Subscription(self, buffer, lag)
+        subscription = Subscription(self, buffer, lag, accepts)
         if self._closed:
             subscription.end()
         else:
@@ -206,7 +227,20 @@ class Topic(Generic[ValueT]):
         Checkpoint: always.
         """
         await trio.lowlevel.checkpoint()
-        slow = [s for s in tuple(self._subscriptions) if not s.give(value)]
+        await self.wait_to_give(value, self.offer(value))
+
+    def offer(self, value: ValueT) -> Sequence[Subscription[ValueT]]:
+        """Give *value* to all that need not be waited for, and return the others."""
+        return [s for s in tuple(self._subscriptions) if not s.give(value)]
+
+    async def wait_to_give(  # noqa: ASYNC910 - as documented
+        self, value: ValueT, slow: Sequence[Subscription[ValueT]]
+    ) -> None:
+        """
+        Wait for those that `offer` left out, at once.
+
+        Checkpoint: if there are any.
+        """
         if len(slow) == 1:
             await slow[0].wait_to_give(value)
         elif slow:

@@ -27,6 +27,7 @@ ROWS = {
             "mailbox",
             "topic",
             "intake",
+            "turn",
             "cell",
             "stream",
             "ref",

@@ -1,0 +1,245 @@
+"""Pipelines cancelled, interrupted and ended at every step; and under seeds."""
+
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenroom.runtime import Event, Frame, HandlerEnded, HandlerStarted, handles, open_runtime
+from greenroom.runtime.pipeline import (
+    Branches,
+    Part,
+    PipelineInterrupted,
+    Stage,
+    handles_up,
+    open_pipeline,
+)
+from greenroom.runtime.pipeline.junction import Junction
+from greenroom.runtime.testing import EventLog, run_seeded
+from tests.runtime.pipeline.cast import Pass, Pinned, Problem, Text
+from tests.sweep import Cut, sweep
+
+
+class Echo(Stage):
+    """Takes a moment, pushes on, and answers upwards."""
+
+    @handles
+    async def text(self, frame: Text) -> None:
+        await trio.sleep(0.5)
+        await self.push(Text(frame.text + "."))
+        await self.push_up(Problem(frame.text))
+
+    @handles_up
+    async def problem(self, frame: Problem) -> None:
+        await trio.lowlevel.checkpoint()
+        await self.push_up(frame)
+
+
+PARTS: dict[str, tuple[Part, ...]] = {
+    "a chain": (Echo, Pass, Echo),
+    "branches": (Pass, Branches([Echo], [Pass, Echo], []), Echo),
+    "nested branches": (Branches([Echo], [Branches([Pass], [Echo])]), Pass),
+}
+FLOORS = {"a chain": 210, "branches": 440, "nested branches": 300}
+FLOORS_OF_INTERRUPTION = {"a chain": 42, "branches": 120, "nested branches": 58}
+
+
+class Balance:
+    """An observer that checks that each handler that started has ended."""
+
+    def __init__(self) -> None:
+        self.open: Counter[tuple[str, int]] = Counter()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, HandlerStarted):
+            self.open[event.actor, event.number] += 1
+        elif isinstance(event, HandlerEnded):
+            self.open[event.actor, event.number] -= 1
+
+
+async def read_all(tap: Any, into: list[Frame]) -> None:
+    with tap:
+        async for frame in tap:
+            into.append(frame)  # noqa: PERF401 - as it comes
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_pipeline_cancelled_at_any_step_leaves_nothing(name: str) -> None:
+    """I1, I3, I4: whatever was under way, no actor is left, and every frame is accounted for."""
+
+    async def scenario(cut: Cut) -> None:
+        balance = Balance()
+        out: list[Frame] = []
+        async with open_runtime(observers=[balance]) as runtime:
+            with cut:
+                async with (
+                    open_pipeline(runtime, *PARTS[name], capacity=2) as pipeline,
+                    trio.open_nursery() as nursery,
+                ):
+                    nursery.start_soon(read_all, pipeline.sink(), out)
+                    nursery.start_soon(read_all, pipeline.source(Problem, buffer=1), out)
+                    for n in range(3):
+                        await pipeline.send(Text(str(n)))
+                    await pipeline.flush()
+                    pipeline.stop()
+            assert runtime.living() == ()
+            assert runtime.accounts().pending == 0
+        assert +balance.open == Counter()
+
+    assert sweep(scenario, name=f"pipeline: {name}", everywhere=True) >= FLOORS[name]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_an_interruption_at_any_step_takes_all_that_was_before_it(name: str) -> None:
+    """Nothing from before it comes out after its notice, and the next turn is whole (R21)."""
+    points = 0
+    for point in range(10_000):
+        seen: list[Frame] = []
+        reached = False
+
+        async def main(point: int, seen: list[Frame]) -> None:
+            nonlocal reached
+            async with (
+                open_runtime() as runtime,
+                open_pipeline(runtime, *PARTS[name], capacity=2) as pipeline,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(read_all, pipeline.sink(), seen)
+                interrupter = At(point, pipeline.interrupt)
+                trio.lowlevel.add_instrument(interrupter)
+                for n in range(3):
+                    await pipeline.send(Text(f"old {n}"))
+                await pipeline.send(Pinned("pin"))
+                await pipeline.flush()
+                trio.lowlevel.remove_instrument(interrupter)
+                reached = interrupter.reached
+                if not reached:
+                    pipeline.interrupt()
+                await pipeline.send(Text("new"))
+                await pipeline.flush()
+                pipeline.stop()
+
+        run_seeded(main, point, seen, seed=point)
+        notice = seen.index(PipelineInterrupted("interrupted"))
+        # a sender that goes on after the interruption sends into the new turn
+        after = [f for f in seen[notice + 1 :] if isinstance(f, Text)]
+        numbers = [int(f.text[4]) for f in after if f.text.startswith("old")]
+        before = [int(f.text[4]) for f in seen[:notice] if isinstance(f, Text)]
+        assert not set(numbers) & set(before), (point, seen)
+        assert any(f.text.startswith("new") for f in after)
+        assert seen.count(Pinned("pin")) == 1
+        if not reached:
+            break
+        points += 1
+    print(f"sweep interrupt of pipeline {name}: {points} points")
+
+    assert points >= FLOORS_OF_INTERRUPTION[name]
+
+
+class At(trio.abc.Instrument):
+    """Calls a function at one step of all."""
+
+    def __init__(self, point: int, call: Any) -> None:
+        self.point = point
+        self.call = call
+        self.reached = False
+        self.seen = 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self.seen == self.point and not self.reached:
+            self.reached = True
+            self.call()
+        self.seen += 1
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    capacity=st.integers(1, 4),
+    count=st.integers(0, 20),
+    name=st.sampled_from(sorted(PARTS)),
+)
+def test_nothing_is_lost_or_doubled_on_any_schedule(
+    seed: int, capacity: int, count: int, name: str
+) -> None:
+    """Each text comes out of each way through the pipeline once, in order (I2)."""
+    down: list[Frame] = []
+
+    async def main() -> None:
+        async with (
+            open_runtime(drain_grace=math.inf) as runtime,
+            trio.open_nursery() as nursery,
+            open_pipeline(runtime, *PARTS[name], capacity=capacity) as pipeline,
+        ):
+            nursery.start_soon(read_all, pipeline.sink(Text, buffer=1), down)
+            for n in range(count):
+                await pipeline.send(Text(str(n)))
+
+    run_seeded(main, seed=seed)
+    texts = [frame.text for frame in down if isinstance(frame, Text)]
+    ways = {
+        "a chain": [".."],
+        "branches": ["..", "..", "."],
+        "nested branches": [".", "", "."],
+    }[name]
+    assert Counter(texts) == Counter(f"{n}{way}" for n in range(count) for way in ways)
+    for way in set(ways):
+        numbers = [int(text.rstrip(".")) for text in texts if text == text.rstrip(".") + way]
+        if ways.count(way) == 1:
+            assert numbers == sorted(numbers)
+
+
+def test_the_same_seed_gives_the_same_log() -> None:
+    """I11 holds for pipelines."""
+
+    def once(seed: int) -> bytes:
+        log = EventLog()
+
+        async def main() -> None:
+            async with (
+                open_runtime(observers=[log], seed=seed) as runtime,
+                open_pipeline(runtime, *PARTS["branches"], heartbeat=1) as pipeline,
+            ):
+                await pipeline.send_all(Text(str(n)) for n in range(5))
+                await trio.sleep(0.7)
+                pipeline.interrupt()
+                await pipeline.send(Text("x"))
+
+        run_seeded(main, seed=seed)
+        return bytes(log)
+
+    logs = [once(seed) for seed in (1, 1, 2, 2)]
+
+    assert logs[0] == logs[1]
+    assert logs[2] == logs[3]
+
+
+def test_what_is_known_of_branches_does_not_grow() -> None:
+    """A branch that swallows everything leaves nothing behind (no growing sets)."""
+    junctions: list[Junction] = []
+    make = Junction.__init__
+
+    def noted(self: Junction, name: int, branches: int) -> None:
+        make(self, name, branches)
+        junctions.append(self)
+
+    class Grave(Stage):
+        @handles
+        async def text(self, frame: Text) -> None: ...
+
+    async def main() -> None:
+        async with (
+            open_runtime() as runtime,
+            open_pipeline(runtime, Branches([Grave], [Pass]), Pass, capacity=8) as pipeline,
+        ):
+            for n in range(20):
+                await pipeline.send_all(Text(str(m)) for m in range(n * 200, n * 200 + 200))
+                assert max(map(len, junctions)) <= 64 + 8 + 64
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Junction, "__init__", noted)
+        run_seeded(main, seed=1)
+    assert len(junctions) == 2
