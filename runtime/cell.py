@@ -21,7 +21,6 @@ from greenroom.runtime.alarms import Alarm
 from greenroom.runtime.envelope import Envelope, Exchange, Exile, Slot, frame_in
 from greenroom.runtime.errors import (
     ActorStopped,
-    DeadlockError,
     Dropped,
     Interrupted,
     MailboxFull,
@@ -41,9 +40,9 @@ from greenroom.runtime.lifecycle import ACTOR_MOVES, ActorState, moved
 from greenroom.runtime.mailbox import Mailbox, is_tombstone
 from greenroom.runtime.routes import Form, Routes
 from greenroom.runtime.stage import Stage
-from greenroom.runtime.waits import Wait, cycle_text, find_cycle
+from greenroom.runtime.waits import check_wait
 
-__all__ = ["Cell", "Down", "DownReason", "check_wait"]
+__all__ = ["Cell", "Down", "DownReason", "Room"]
 
 DownReason: TypeAlias = Literal["stopped", "cancelled", "crashed"]
 
@@ -64,23 +63,7 @@ class Down(Frame):
     """The crash, where *reason* is ``"crashed"``."""
 
 
-def check_wait(waiter: Slot, wait: Wait) -> None:
-    """
-    Refuse a wait that could never end (R24).
-
-    Raises:
-        DeadlockError: *waiter*, by waiting for *wait*, would close a cycle.
-    """
-    if wait.blockers() is not None and (cycle := find_cycle(waiter, wait)) is not None:
-        text = cycle_text(cycle)
-        raise DeadlockError(
-            f"this wait would never end: {text}; break the cycle, for example by telling instead "
-            f"of asking",
-            tuple(step.actor for step, _ in cycle),
-        )
-
-
-class _Room:
+class Room:
     """What a sender waits for whose frame does not fit; a `waits.Wait`."""
 
     __slots__ = ("_cell",)
@@ -210,7 +193,7 @@ class Cell:
         self.need_slot: Callable[[], None] | None = None
         self.redeliver = redeliver
         self.again: deque[Envelope] | None = None
-        self.rooms: dict[_Room, None] = {}
+        self.rooms: dict[Room, None] = {}
         self.restarts = 0
         self.handler_seconds = 0.0
         self.abandon: Callable[[], None] | None = None
@@ -388,9 +371,13 @@ class Cell:
                 )
             )
 
-    async def put(self, envelope: Envelope) -> None:
+    async def put(self, envelope: Envelope, room: Room | None = None) -> None:
         """
         Wait for room, and put *envelope*; what `tell` and `put_nowait` left to do.
+
+        Args:
+            envelope: It was numbered.
+            room: What this wait is to be known by; made here if not given.
 
         Raises:
             ActorStopped: the actor stopped meanwhile.
@@ -407,7 +394,7 @@ class Cell:
             slot = None
         began = trio.current_time()
         waiting = slot.waiting if slot is not None else None
-        room = _Room(self)
+        room = room or Room(self)
         if slot is not None:
             check_wait(slot, room)
             slot.waiting = room

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 import trio
 
 from greenroom.runtime.actor import Actor, Spawner, Timer, settle_in
-from greenroom.runtime.cell import Cell, DownReason
+from greenroom.runtime.cell import Cell, DownReason, Room
 from greenroom.runtime.envelope import Exchange, Slot
-from greenroom.runtime.errors import ActorStopped, RequestError
+from greenroom.runtime.errors import ActorStopped, MailboxFull, RequestError
 from greenroom.runtime.events import ActorSpawned
-from greenroom.runtime.frames import Frame
+from greenroom.runtime.frames import ControlFrame, Frame
 from greenroom.runtime.groups import collapse, sole_leaf
 from greenroom.runtime.helpers import InnerNursery
 from greenroom.runtime.lifecycle import RequestState
@@ -169,9 +169,25 @@ class Incarnation:
         return timer
 
     async def _run_forward(self, timer: Timer, subscription: Subscription[Frame]) -> None:  # noqa: ASYNC910
+        cell = self.cell
         with timer.scope, subscription, contextlib.suppress(ActorStopped):
             async for frame in subscription:
-                await self.ref.tell(frame)
+                try:
+                    envelope = cell.tell(frame)
+                except MailboxFull as error:  # by a policy that lets nobody wait
+                    cell.stage.dead_letter(
+                        cell.name, 0, frame, f"of a topic: {type(error).__name__}"
+                    )
+                    continue
+                if envelope is None:
+                    continue
+                room = Room(cell)
+                if not isinstance(frame, ControlFrame):  # those wait for no handler
+                    subscription.hold_up(room)
+                try:
+                    await cell.put(envelope, room)
+                finally:
+                    subscription.held_up = None
 
     # -- from the first step to the last
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar, cast
 import trio
 
 from greenroom.runtime.accounts import ActorStatistics
-from greenroom.runtime.cell import Cell, Down, check_wait
+from greenroom.runtime.cell import Cell, Down
 from greenroom.runtime.envelope import Envelope, Exchange, Slot
 from greenroom.runtime.errors import DeadlockError
 from greenroom.runtime.frames import Frame, Request, StreamRequest
@@ -16,6 +16,7 @@ from greenroom.runtime.lifecycle import RequestState
 from greenroom.runtime.routes import Form
 from greenroom.runtime.stage import Occupant
 from greenroom.runtime.stream import ReplyStream
+from greenroom.runtime.waits import check_wait
 
 __all__ = ["DEFAULT_BUFFER", "Ref"]
 
