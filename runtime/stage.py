@@ -195,5 +195,6 @@ class Stage:
         if self.observers or self.undelivered is not None:
             letter = DeadLetter(trio.current_time(), actor, number, frame, reason)
             self.observers.notify(letter)
-            if self.undelivered is not None:
+            # a letter about a letter would be followed by another, for ever
+            if self.undelivered is not None and not isinstance(frame, DeadLetter):
                 self.undelivered(letter)

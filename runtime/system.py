@@ -141,10 +141,11 @@ class Runtime:
         """
         The topic of frames that nobody will handle, and of outcomes that nobody read.
 
-        It waits for no subscriber; one that lags misses some.
+        It waits for no subscriber; one that lags misses some. An actor that handles `DeadLetter` may
+        subscribe to it; a letter that it misses makes no other.
         """
         if self._dead_letters is None:
-            self._dead_letters = Topic("dead letters", waits=False)
+            self._dead_letters = Topic("dead letters", waits=False, of=DeadLetter)
             self._stage.undelivered = self._dead_letters.publish_nowait
         return self._dead_letters
 

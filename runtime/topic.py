@@ -234,13 +234,16 @@ class Topic(Generic[ValueT]):
     Nothing is kept for those who subscribe later.
     """
 
-    def __init__(self, name: str, *, waits: bool = True) -> None:
+    def __init__(self, name: str, *, waits: bool = True, of: type[ValueT] | None = None) -> None:
         """
         Args:
             name: For messages.
             waits: Whether subscribers may choose to be waited for.
+            of: What it carries, if it is to be known: an actor can then subscribe only if it has a
+                handler for that.
         """
         self.name = name
+        self.of = of
         self._waits = waits
         self._subscriptions: dict[Subscription[ValueT], None] = {}
         self._closed = False
