@@ -220,6 +220,8 @@ class Incarnation:
                     await cell.wait_go_on()
                 if self._children is not None and self.crash is None:
                     await self._children.stop_all()
+            elif self._children is not None and cell.ending is None and self.failed_start:
+                await self._children.stop_all()  # in order, as at any other end
         except BaseException as error:  # noqa: ASYNC103 - raised below, or kept as the crash
             if isinstance(failure := collapse(error), trio.Cancelled):
                 raise
