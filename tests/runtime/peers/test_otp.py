@@ -573,6 +573,7 @@ async def test_a_monitor_says_down_once_with_the_reason(autojump_clock: Clock) -
         await runtime.terminate(gone)
         ref = await runtime.spawn(Stagehand, name="x", restart="temporary")
         await runtime.spawn(partial(Monitor, downs, gone, ref, ref))
+        await trio.sleep(1)
         await kill(ref)
 
     assert [(d.actor, d.reason) for d in downs] == [
