@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -37,7 +38,8 @@ class Runtime:
         self.name = stage.name
         self._stage = stage
         self._names = Names()
-        self._topics: dict[str, Topic[Any]] = {}
+        # those that somebody holds or has subscribed to: without either, a new one is the same
+        self._topics: WeakValueDictionary[str, Topic[Any]] = WeakValueDictionary()
         self._dead_letters: Topic[DeadLetter] | None = None  # made when first asked for
         self._children = Children(stage, self._names, self, start_soon, None, supervision)
 
@@ -130,7 +132,11 @@ class Runtime:
         return Ref(await self._names.wait_for(name))
 
     def topic(self, name: str) -> Topic[Any]:
-        """Return the topic of this name, made when first asked for; it ends with the runtime."""
+        """
+        Return the topic of this name, made when first asked for; it ends with the runtime.
+
+        One that nobody holds any more, and that nobody has subscribed to, is forgotten.
+        """
         topic = self._topics.get(name)
         if topic is None:
             topic = self._topics[name] = Topic(name)
