@@ -9,7 +9,8 @@ import trio
 
 from greenroom.runtime.cell import Down
 from greenroom.runtime.errors import NotHandled
-from greenroom.runtime.frames import Frame
+from greenroom.runtime.events import DeadLetter
+from greenroom.runtime.frames import Frame, StreamRequest
 from greenroom.runtime.options import SpawnOptions
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.restart import Supervision
@@ -46,6 +47,11 @@ class Spawner(Protocol):
     def find(self, name: str) -> Ref: ...
 
     async def wait_for(self, name: str) -> Ref: ...
+
+    def topic(self, name: str) -> Topic[Any]: ...
+
+    @property
+    def dead_letters(self) -> Topic[DeadLetter]: ...
 
     async def spawn(
         self,
@@ -245,12 +251,35 @@ class Actor:
             buffer: How many frames the actor may be behind, beside those in its mailbox.
             lag: What happens then; see `topic`.
 
-        What is returned can be cancelled. `Lagged`, of the policy ``leave``, is a crash.
+        What is returned can be cancelled. `Lagged`, of the policy ``leave``, is a crash, and so is a
+        frame that this actor has no handler for. One that its mailbox refuses by its policy is a
+        dead letter.
+
+        Raises:
+            NotHandled, TypeError: the topic says what it carries, and this actor can't be told that.
 
         Checkpoint: never.
         """
         home = self._at_home("subscribe")
+        if topic.of is not None:
+            self._check_told(topic.of, topic.name)
         return home.forward(topic.subscribe(buffer=buffer, lag=lag))
+
+    def _check_told(self, kind: type, topic: str) -> None:
+        """Raise unless there is a handler for *kind*, which *topic* carries."""
+        if not issubclass(kind, Frame):
+            raise TypeError(
+                f"topic {topic!r} carries {kind.__name__}, which is no frame; write "
+                f"'with topic.subscribe() as values' in a helper task"
+            )
+        if issubclass(kind, StreamRequest):
+            raise TypeError(
+                f"topic {topic!r} carries {kind.__name__}, which is answered by a stream"
+            )
+        if self.__routes__.find(kind) is None:
+            raise NotHandled(
+                f"{type(self).__name__} has no handler for {kind.__name__}; write one with @handles"
+            )
 
     def send_after(self, seconds: float, frame: Frame, *, to: Ref | None = None) -> Timer:
         """

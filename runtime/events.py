@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import attrs
 
-from greenroom.runtime.frames import Frame
+from greenroom.runtime.frames import Frame, frame
 
 __all__ = [
     "ActorEnded",
@@ -137,9 +137,14 @@ class HandlerEnded:
     """``"replied"``, ``"cancelled"``, or the name of the error's class."""
 
 
-@attrs.frozen
-class DeadLetter:
-    """A frame that nobody will handle, or an outcome that nobody read."""
+@frame
+class DeadLetter(Frame):
+    """
+    A frame that nobody will handle, or an outcome that nobody read.
+
+    It is a frame itself, for actors that subscribe to ``runtime.dead_letters``. One that is lost on
+    the way there is told to observers alone.
+    """
 
     at: float
     actor: str

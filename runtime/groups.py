@@ -4,7 +4,8 @@ Bare exceptions out of nurseries (R14).
 A nursery raises a group even for a single failure. `collapse` decides what its caller should see,
 and `bare` raises that; every ``open_*`` of Greenroom wraps each nursery it opens in ``with bare():``.
 Only the group that this nursery made is opened: a group that a body or a child raised of its own
-accord stays whole.
+accord stays whole. That of a library's nested nursery, ``trio.serve_listeners`` say, is such a one:
+it comes as a group, though it has one leaf, unless its call is wrapped in ``with bare():`` too.
 """
 
 from collections.abc import Generator, Iterator

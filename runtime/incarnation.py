@@ -19,11 +19,12 @@ import trio
 from greenroom.runtime.actor import Actor, Spawner, Timer, settle_in
 from greenroom.runtime.cell import Cell, DownReason
 from greenroom.runtime.envelope import Exchange, Slot
-from greenroom.runtime.errors import ActorStopped, RequestError
+from greenroom.runtime.errors import ActorStopped, MailboxFull, RequestError
 from greenroom.runtime.events import ActorSpawned
-from greenroom.runtime.frames import Frame
+from greenroom.runtime.frames import ControlFrame, Frame
 from greenroom.runtime.groups import collapse, sole_leaf
 from greenroom.runtime.helpers import InnerNursery
+from greenroom.runtime.intake import Room
 from greenroom.runtime.lifecycle import RequestState
 from greenroom.runtime.loop import Loop
 from greenroom.runtime.options import SpawnOptions
@@ -201,9 +202,25 @@ class Incarnation:
         return timer
 
     async def _run_forward(self, timer: Timer, subscription: Subscription[Frame]) -> None:  # noqa: ASYNC910
+        cell = self.cell
         with timer.scope, subscription, contextlib.suppress(ActorStopped):
             async for frame in subscription:
-                await self.ref.tell(frame)
+                try:
+                    envelope = cell.tell(frame)
+                except MailboxFull as error:  # by a policy that lets nobody wait
+                    cell.stage.dead_letter(
+                        cell.name, 0, frame, f"of a topic: {type(error).__name__}"
+                    )
+                    continue
+                if envelope is None:
+                    continue
+                room = Room(cell, cell.mailbox.lane_of(frame))
+                if not isinstance(frame, ControlFrame):  # those wait for no handler
+                    subscription.hold_up(room)
+                try:
+                    await cell.put(envelope, room)
+                finally:
+                    subscription.held_up = None
 
     # -- from the first step to the last
 
@@ -254,6 +271,8 @@ class Incarnation:
                         slot = slot or self.loop.occupy()
                         await self.loop.serve(slot)
                     await self._wind_down(slot)
+                elif self._children is not None and cell.ending is None and self.failed_start:
+                    await self._children.stop_all()  # in order, as at any other end
             except BaseException as error:  # noqa: ASYNC103 - raised below, or kept as the crash
                 if isinstance(failure := collapse(error), trio.Cancelled):
                     raise

@@ -17,7 +17,6 @@ from greenroom.runtime.accounts import Tally
 from greenroom.runtime.envelope import Envelope, Exchange, Slot, frame_in
 from greenroom.runtime.errors import (
     ActorStopped,
-    DeadlockError,
     Dropped,
     MailboxFull,
     NotHandled,
@@ -27,30 +26,14 @@ from greenroom.runtime.frames import ControlFrame, Frame, StreamRequest
 from greenroom.runtime.mailbox import Lane, Mailbox, is_tombstone
 from greenroom.runtime.routes import Form, Routes
 from greenroom.runtime.stage import Stage
-from greenroom.runtime.waits import Wait, cycle_text, find_cycle
+from greenroom.runtime.waits import check_wait
 
-__all__ = ["Intake", "check_wait"]
+__all__ = ["Intake", "Room"]
 
 _NOTHING: Final[Mapping[type, bool]] = {}
 
 
-def check_wait(waiter: Slot, wait: Wait) -> None:
-    """
-    Refuse a wait that could never end (R24).
-
-    Raises:
-        DeadlockError: *waiter*, by waiting for *wait*, would close a cycle.
-    """
-    if wait.blockers() is not None and (cycle := find_cycle(waiter, wait)) is not None:
-        text = cycle_text(cycle)
-        raise DeadlockError(
-            f"this wait would never end: {text}; break the cycle, for example by telling instead "
-            f"of asking",
-            tuple(step.actor for step, _ in cycle),
-        )
-
-
-class _Room:
+class Room:
     """What a sender waits for whose frame does not fit; a `waits.Wait`."""
 
     __slots__ = ("_intake", "lane")
@@ -117,7 +100,7 @@ class Intake(ABC):
         self.number = 0
         self.tally = Tally()
         self.need_slot: Callable[[], None] | None = None
-        self.rooms: dict[_Room, None] | None = None
+        self.rooms: dict[Room, None] | None = None
         self._exiles = 0  # interrupts of its family that still have handlers cleaning up
         self._waits = 0  # how often a sender waited for room
 
@@ -290,9 +273,13 @@ class Intake(ABC):
                 )
             )
 
-    async def put(self, envelope: Envelope) -> None:
+    async def put(self, envelope: Envelope, room: Room | None = None) -> None:
         """
         Wait for room, and put *envelope*; what `tell` and `put_nowait` left to do.
+
+        Args:
+            envelope: It was numbered.
+            room: What this wait is to be known by; made here if not given.
 
         Raises:
             ActorStopped: the actor stopped meanwhile.
@@ -311,7 +298,7 @@ class Intake(ABC):
             slot = None
         began = trio.current_time()
         waiting = slot.waiting if slot is not None else None
-        room = _Room(self, lane)
+        room = room or Room(self, lane)
         if slot is not None:
             check_wait(slot, room)
             slot.waiting = room

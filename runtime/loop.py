@@ -311,6 +311,7 @@ class Loop:
             return False  # noqa: ASYNC910
         slot.held = None
         if cell.skips(envelope):
+            cell.forget_attempts(envelope)
             if is_tombstone(envelope):
                 cell.tally.cancelled += 1
             else:
@@ -376,6 +377,7 @@ class Loop:
             self._cell.tally.handled += 1
         elif content.state is RequestState.SETTLED:
             self._cell.tally.cancelled += 1  # its asker has left
+            self._cell.forget_attempts(envelope)
             return  # noqa: ASYNC910
         elif self._watched:
             await self._watch(slot, envelope, content.frame)

@@ -13,11 +13,11 @@ from greenroom.runtime.cell import Cell, Down
 from greenroom.runtime.envelope import Envelope, Exchange, Slot
 from greenroom.runtime.errors import DeadlockError
 from greenroom.runtime.frames import Frame, Request, StreamRequest
-from greenroom.runtime.intake import check_wait
 from greenroom.runtime.lifecycle import RequestState
 from greenroom.runtime.routes import Form
 from greenroom.runtime.stage import Occupant
 from greenroom.runtime.stream import ReplyStream
+from greenroom.runtime.waits import check_wait
 
 __all__ = ["DEFAULT_BUFFER", "Ref", "cell_of"]
 

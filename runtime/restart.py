@@ -25,9 +25,9 @@ not started again. All are started in order.
 Two counts are kept, over all children of one supervisor. The *intensity* counts restarts within a
 sliding window, as OTP has it. The *back-off* counts restarts in a row: each within the window after
 the one before it was due. It can't count those in the window, as delays longer than that would make
-it begin anew, and a child that crashes at once would never come to wait for `Backoff.most`. Nor does
-a supervisor give up whose delays have outgrown the window: it goes on trying, ever more slowly. For
-it to give up, the window has to be longer than `Supervision.restarts` delays together.
+it begin anew, and a child that crashes at once would never come to wait for `Backoff.most`. A
+supervisor whose delays outgrow the window would never give up on a child that crashes again and
+again; `Supervision` refuses that, unless it is asked for by ``restarts=math.inf``.
 """
 
 import math
@@ -63,6 +63,7 @@ def _number(
 
     def check(owner: object, field: "attrs.Attribute[Any]", value: float) -> None:
         is_kind = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        is_kind = is_kind or (whole and value == math.inf)
         if not (is_kind and least <= value <= most):
             raise ValueError(
                 f"{type(owner).__name__}.{field.name} must be {kind} {span}, not {value!r}"
@@ -105,17 +106,52 @@ class Backoff:
             delay = self.most
         return min(delay, self.most) * (1 + self.jitter * (2 * random() - 1))
 
+    def shortest(self, restarts: float, enough: float) -> float:
+        """Return the least seconds that so many in a row take; or some number above *enough*."""
+        total, attempt = 0.0, 0
+        while attempt < restarts and total <= enough:
+            attempt += 1
+            delay = self.delay(attempt, _least)
+            if delay == self.delay(attempt + 1, _least):  # and so are all that follow
+                return total + delay * (restarts - attempt + 1) if delay else total
+            total += delay
+        return total
+
+
+def _least() -> float:
+    """Return the chance that makes a delay the shortest."""
+    return 0.0
+
 
 @attrs.frozen
 class Supervision:
-    """How a parent treats the ends of its children."""
+    """
+    How a parent treats the ends of its children.
+
+    A back-off spreads restarts out. If `restarts` of its delays, at their shortest, last longer than
+    `within`, a child that crashes at once would be restarted for ever, and the intensity would be
+    there in name only: that is a ValueError. Make `within` longer, or write ``restarts=math.inf``
+    for a supervisor that never gives up.
+    """
 
     strategy: Strategy = attrs.field(default="one_for_one", validator=_known_strategy)
-    restarts: int = attrs.field(default=3, validator=_number(0, whole=True))
-    """At most so many within `within` seconds, >= 0; one more, and the supervisor gives up."""
+    restarts: float = attrs.field(default=3, validator=_number(0, whole=True))
+    """
+    At most so many within `within` seconds, an int >= 0; one more, and the supervisor gives up.
+    ``math.inf`` for never.
+    """
     within: float = attrs.field(default=5.0, validator=_number(0))
     """Seconds, >= 0; ``math.inf`` for ever."""
     backoff: Backoff = Backoff()
+
+    def __attrs_post_init__(self) -> None:
+        shortest = self.backoff.shortest(self.restarts, self.within)
+        if shortest > self.within and self.restarts != math.inf:
+            raise ValueError(
+                f"{self.restarts} restarts take at least {shortest:g} s by this back-off, so there "
+                f"are never more of them within {self.within:g} s, and this supervisor would never "
+                f"give up; make within longer, or write restarts=math.inf if that is meant"
+            )
 
 
 @attrs.frozen(eq=False)
@@ -154,6 +190,8 @@ class History:
 
     def add(self, now: float, supervision: Supervision) -> bool:
         """Note a restart, and tell whether the intensity allows it."""
+        if supervision.restarts == math.inf:
+            return True
         self._times.append(now)
         while self._times[0] < now - supervision.within:
             self._times.popleft()

@@ -15,7 +15,7 @@ from greenroom.runtime.events import CleanupOverran, DeadLetter, HandlerSlow, Ob
 from greenroom.runtime.frames import Frame
 from greenroom.runtime.stacks import place_of, stack_of
 
-__all__ = ["Occupant", "Stage"]
+__all__ = ["Occupant", "Stage", "slots_of_run"]
 
 _log = logging.getLogger("greenroom.runtime")
 
@@ -36,7 +36,8 @@ _slots_of_run: trio.lowlevel.RunVar[dict[trio.lowlevel.Task, Occupant]] = trio.l
 )
 
 
-def _shared_slots() -> dict[trio.lowlevel.Task, Occupant]:
+def slots_of_run() -> dict[trio.lowlevel.Task, Occupant]:
+    """Return who runs in which task, over all runtimes of this ``trio.run``."""
     try:
         return _slots_of_run.get()
     except LookupError:
@@ -108,7 +109,7 @@ class Stage:
         self.alarms = Alarms()
         self.observers = Observers(observers)
         self.undelivered: Callable[[DeadLetter], None] | None = None
-        self.slots = _shared_slots()
+        self.slots = slots_of_run()
         self.incarnations: set[trio.lowlevel.Task] = set()
         self.cleanup_grace = cleanup_grace
         self.drain_grace = drain_grace
@@ -192,5 +193,6 @@ class Stage:
         if self.observers or self.undelivered is not None:
             letter = DeadLetter(trio.current_time(), actor, number, frame, reason)
             self.observers.notify(letter)
-            if self.undelivered is not None:
+            # a letter about a letter would be followed by another, for ever
+            if self.undelivered is not None and not isinstance(frame, DeadLetter):
                 self.undelivered(letter)

@@ -23,8 +23,8 @@ from greenroom.runtime.cell import Cell
 from greenroom.runtime.envelope import Exchange, Slot
 from greenroom.runtime.events import FrameEmitted
 from greenroom.runtime.frames import Frame, StreamRequest
-from greenroom.runtime.intake import check_wait
 from greenroom.runtime.lifecycle import RequestState
+from greenroom.runtime.waits import check_wait
 
 __all__ = ["Emit", "ReplyStream", "StreamExchange"]
 

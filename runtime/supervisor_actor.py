@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from greenroom.runtime.actor import Actor
+from greenroom.runtime.errors import Refused
 from greenroom.runtime.frames import Request, frame
 from greenroom.runtime.mailbox import DEFAULT_CAPACITY, FullPolicy
 from greenroom.runtime.ref import Ref
@@ -30,14 +31,14 @@ class ChildSpec:
 
 @frame
 class SpawnChild(Request[Ref]):
-    """Asks a `Supervisor` for another child."""
+    """Asks a `Supervisor` for another child; refused, from the error, if that did not start."""
 
     spec: ChildSpec
 
 
 @frame
 class TerminateChild(Request[None]):
-    """Asks a `Supervisor` to stop a child for good; done when that is over."""
+    """Asks a `Supervisor` to stop a child for good; done when that is over. Refused for others."""
 
     ref: Ref
 
@@ -73,8 +74,14 @@ class Supervisor(Actor):
 
     @handles
     async def spawn_child(self, request: SpawnChild) -> Ref:
-        return await self._spawn(request.spec)
+        try:
+            return await self._spawn(request.spec)
+        except Exception as exc:  # the asker's mistake, which is not to cost the other children
+            raise Refused(f"{request.spec.factory!r} was not started: {exc!r}") from exc
 
     @handles
     async def terminate_child(self, request: TerminateChild) -> None:
-        await self.terminate(request.ref)
+        try:
+            await self.terminate(request.ref)
+        except ValueError as exc:
+            raise Refused(str(exc)) from exc

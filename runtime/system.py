@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, Unpack
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -37,7 +38,8 @@ class Runtime:
         self.name = stage.name
         self._stage = stage
         self._names = Names()
-        self._topics: dict[str, Topic[Any]] = {}
+        # those that somebody holds or has subscribed to: without either, a new one is the same
+        self._topics: WeakValueDictionary[str, Topic[Any]] = WeakValueDictionary()
         self._dead_letters: Topic[DeadLetter] | None = None  # made when first asked for
         self._children = Children(stage, self._names, self, start_soon, None, supervision)
 
@@ -118,7 +120,11 @@ class Runtime:
         return Ref(await self._names.wait_for(name))
 
     def topic(self, name: str) -> Topic[Any]:
-        """Return the topic of this name, made when first asked for; it ends with the runtime."""
+        """
+        Return the topic of this name, made when first asked for; it ends with the runtime.
+
+        One that nobody holds any more, and that nobody has subscribed to, is forgotten.
+        """
         topic = self._topics.get(name)
         if topic is None:
             topic = self._topics[name] = Topic(name)
@@ -129,10 +135,11 @@ class Runtime:
         """
         The topic of frames that nobody will handle, and of outcomes that nobody read.
 
-        It waits for no subscriber; one that lags misses some.
+        It waits for no subscriber; one that lags misses some. An actor that handles `DeadLetter` may
+        subscribe to it; a letter that it misses makes no other.
         """
         if self._dead_letters is None:
-            self._dead_letters = Topic("dead letters", waits=False)
+            self._dead_letters = Topic("dead letters", waits=False, of=DeadLetter)
             self._stage.undelivered = self._dead_letters.publish_nowait
         return self._dead_letters
 

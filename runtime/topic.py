@@ -15,18 +15,23 @@ A subscriber that waits, leaves or fails does not hold the others up: a publishe
 that have room, and then waits for the rest, at once. Order is kept per publisher (I2).
 
 Whoever publishes on a topic that it reads itself should subscribe with a policy that drops or
-leaves. With ``wait`` it works as long as it publishes no more than its buffer holds; then it waits
-for itself, which nobody notices: such a wait is no edge of the wait-for graph (R24).
+leaves. With ``wait`` it works as long as it publishes no more than there is room for; then it would
+wait for itself. Where the subscriber is an actor, by ``Actor.subscribe``, and the publisher a
+handler, `Topic.publish` raises `DeadlockError` instead (R24). Who reads a subscription by itself is
+plain Trio code, and a wait for it is no edge of the graph.
 """
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Final, Generic, Literal, Self, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, Self, TypeAlias, TypeVar, get_args
 
 import trio
 
-from greenroom.runtime.errors import MailboxFull
+from greenroom.runtime.envelope import Slot
+from greenroom.runtime.errors import DeadlockError, MailboxFull
 from greenroom.runtime.groups import bare
+from greenroom.runtime.stage import slots_of_run
+from greenroom.runtime.waits import AllOf, Wait, Waiter, check_wait
 
 __all__ = ["DEFAULT_LAG", "LagPolicy", "Lagged", "Subscription", "Topic"]
 
@@ -34,11 +39,51 @@ LagPolicy: TypeAlias = Literal["wait", "drop_oldest", "drop_newest", "leave"]
 
 DEFAULT_LAG: Final = 64
 
+_WAY_OUT: Final = "subscribing with lag='drop_oldest', or with a larger buffer"
+
 ValueT = TypeVar("ValueT")
 
 
 class Lagged(Exception):
     """A subscriber with the policy ``leave`` was too far behind, and was dropped from its topic."""
+
+
+class _Giving:
+    """What a publisher waits for whose value finds a subscription full; a `waits.Wait`."""
+
+    def __init__(self, subscription: "Subscription[Any]", slot: Slot | None) -> None:
+        self._subscription = subscription
+        self._slot = slot  # whose handler publishes, in this very task
+        self.scope = trio.CancelScope()  # around the wait; cancelled by `look_again`
+        self.error: DeadlockError | None = None  # why it was
+        self.is_over = False  # or given up
+
+    def blockers(self) -> Sequence[Waiter] | None:
+        held_up = self._subscription.held_up
+        if held_up is None or self.is_over or self._subscription.lets_in(self):
+            return None
+        return held_up.blockers()
+
+    def describe(self) -> str:
+        held_up = self._subscription.held_up
+        where = f"publishes on topic {self._subscription.topic_name!r}"
+        return f"{where}, of which a subscriber {held_up.describe()}" if held_up else where
+
+    def look_again(self) -> None:
+        """Give the wait up if it can never end, now that the subscriber is held up."""
+        slot = self._slot
+        if slot is not None and not slot.is_cancelled and not self.is_over:
+            try:
+                check_wait(slot, self, _WAY_OUT)
+            except DeadlockError as error:
+                self.error = error
+                self.give_up()
+
+    def give_up(self) -> None:
+        """End the wait; in this very step, as those behind it count the waits before theirs."""
+        self.is_over = True
+        self._subscription.forget_giving(self)
+        self.scope.cancel(reason="a deadlock")
 
 
 class Subscription(Generic[ValueT]):
@@ -66,6 +111,16 @@ class Subscription(Generic[ValueT]):
         self._buffer = buffer
         self._send, self._receive = trio.open_memory_channel[ValueT](buffer)
         self._fate: Lagged | None = None
+        self._ended = False  # nothing more is let in
+        # what the subscriber waits for before it takes another value, where that is known: set by
+        # `hold_up`, and cleared, by who forwards the values to an actor
+        self.held_up: Wait | None = None
+        self._givings: dict[_Giving, None] = {}  # the waits of publishers, in order; until over
+
+    @property
+    def topic_name(self) -> str:
+        """The name of its topic."""
+        return self._topic.name
 
     @property
     def behind(self) -> int:
@@ -82,9 +137,13 @@ class Subscription(Generic[ValueT]):
         """Whether a publisher would have to wait for it."""
         return self._lag == "wait" and self.behind >= self._buffer
 
+    def wants(self, value: ValueT) -> bool:
+        """Tell whether *value* is for this subscriber."""
+        return self.accepts is None or self.accepts(value)
+
     def give(self, value: ValueT) -> bool:
         """Hand *value* over, as the policy has it; False if a publisher is to wait."""
-        if self.accepts is not None and not self.accepts(value):
+        if not self.wants(value):
             return True
         try:
             self._send.send_nowait(value)
@@ -106,20 +165,57 @@ class Subscription(Generic[ValueT]):
             pass  # it has left
         return True
 
-    async def wait_to_give(self, value: ValueT) -> None:  # noqa: ASYNC910 - `publish` has had one
-        """Wait until there is room, and hand *value* over; nothing once it has left."""
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self._send.send(value)
+    async def wait_to_give(self, value: ValueT, giving: _Giving) -> None:  # noqa: ASYNC910
+        """
+        Wait until there is room, and hand *value* over; nothing once it has left.
+
+        Nor if there would never be room; that is then the error of *giving* (R24).
+        """
+        if self.is_full:
+            giving.look_again()  # several are waited for by tasks that begin a step later
+        if giving.is_over:
+            return  # noqa: ASYNC910
+        self._givings[giving] = None
+        try:
+            with (
+                giving.scope,
+                contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+            ):
+                await self._send.send(value)
+        finally:
+            giving.is_over = True
+            self.forget_giving(giving)
+
+    def forget_giving(self, giving: _Giving) -> None:
+        """Note that *giving* is over or given up."""
+        self._givings.pop(giving, None)
+
+    def lets_in(self, giving: _Giving) -> bool:
+        """Tell whether *giving* is over, though its publisher may not have noticed yet."""
+        givings = list(self._givings)
+        let_in = len(givings) - self._send.statistics().tasks_waiting_send
+        return self._ended or giving in givings[:let_in]
+
+    def hold_up(self, wait: Wait) -> None:
+        """
+        Note what the subscriber waits for before it takes another value, until `held_up` is cleared.
+
+        A publisher that waits for it, and so would wait for ever, gets `DeadlockError` (R24).
+        """
+        self.held_up = wait
+        for giving in tuple(self._givings):
+            giving.look_again()
 
     def end(self) -> None:
         """Let nothing more in; what is there can still be read. Idempotent."""
+        self._ended = True
         self._send.close()
 
     def close(self) -> None:
         """Leave: forget what was not read, and let waiting publishers go. Idempotent."""
         self._topic.forget(self)
         self._receive.close()
-        self._send.close()
+        self.end()
 
     def __enter__(self) -> Self:
         return self
@@ -157,13 +253,16 @@ class Topic(Generic[ValueT]):
     Nothing is kept for those who subscribe later.
     """
 
-    def __init__(self, name: str, *, waits: bool = True) -> None:
+    def __init__(self, name: str, *, waits: bool = True, of: type[ValueT] | None = None) -> None:
         """
         Args:
             name: For messages.
             waits: Whether subscribers may choose to be waited for.
+            of: What it carries, if it is to be known: an actor can then subscribe only if it has a
+                handler for that.
         """
         self.name = name
+        self.of = of
         self._waits = waits
         self._subscriptions: dict[Subscription[ValueT], None] = {}
         self._closed = False
@@ -219,6 +318,11 @@ class Topic(Generic[ValueT]):
 
         Once the topic is closed there is nobody to give to.
 
+        Raises:
+            DeadlockError: an actor that is to be waited for waits for this handler, or is the one
+                that it belongs to (R24). If that is clear from the start, nobody got *value*;
+                else as at a cancellation.
+
         Cancellation:
             Before it began to wait: nobody got it. While it waits: all that had room have it, and of
             those that had none, those that have made room since. To publish it again would give
@@ -227,27 +331,55 @@ class Topic(Generic[ValueT]):
         Checkpoint: always.
         """
         await trio.lowlevel.checkpoint()
-        await self.wait_to_give(value, self.offer(value))
+        await self.hand_out(value)
 
-    def offer(self, value: ValueT) -> Sequence[Subscription[ValueT]]:
-        """Give *value* to all that need not be waited for, and return the others."""
-        return [s for s in tuple(self._subscriptions) if not s.give(value)]
+    async def hand_out(self, value: ValueT) -> None:  # noqa: ASYNC910 - as documented
+        """Publish *value*; as `publish`, with a checkpoint only if it waits."""
+        full = [s for s in self._subscriptions if s.is_full and s.wants(value)]
+        if not full:
+            self._give(value)
+            return  # noqa: ASYNC910
+        occupant = slots_of_run().get(trio.lowlevel.current_task())
+        slot = occupant if isinstance(occupant, Slot) else None
+        givings = [_Giving(subscription, slot) for subscription in full]
+        wait = AllOf(givings)
+        if slot is None:
+            self._give(value)
+            await self._wait_to_give(value, full, givings)
+            return
+        check_wait(slot, wait, _WAY_OUT)
+        self._give(value)
+        waiting, slot.waiting = slot.waiting, wait
+        try:
+            await self._wait_to_give(value, full, givings)
+        finally:
+            slot.waiting = waiting
 
-    async def wait_to_give(  # noqa: ASYNC910 - as documented
-        self, value: ValueT, slow: Sequence[Subscription[ValueT]]
+    def _give(self, value: ValueT) -> None:
+        """Give *value* to all that have room, or do without it."""
+        for subscription in tuple(self._subscriptions):
+            subscription.give(value)
+
+    async def _wait_to_give(  # noqa: ASYNC910 - `publish` has had one
+        self, value: ValueT, full: list[Subscription[ValueT]], givings: list[_Giving]
     ) -> None:
-        """
-        Wait for those that `offer` left out, at once.
-
-        Checkpoint: if there are any.
-        """
-        if len(slow) == 1:
-            await slow[0].wait_to_give(value)
-        elif slow:
+        """Wait for all of *full*, at once; raises the first deadlock of them."""
+        if len(full) == 1:
+            await full[0].wait_to_give(value, givings[0])
+        else:
             with bare():
                 async with trio.open_nursery() as nursery:
-                    for subscription in slow:
-                        nursery.start_soon(subscription.wait_to_give, value)
+
+                    async def wait(subscription: Subscription[ValueT], giving: _Giving) -> None:
+                        await subscription.wait_to_give(value, giving)
+                        if giving.error is not None:
+                            for other in givings:
+                                other.give_up()
+
+                    for subscription, giving in zip(full, givings, strict=True):
+                        nursery.start_soon(wait, subscription, giving)
+        if error := next((giving.error for giving in givings if giving.error), None):
+            raise error
 
     def publish_nowait(self, value: ValueT) -> None:
         """
@@ -258,13 +390,12 @@ class Topic(Generic[ValueT]):
 
         Checkpoint: never.
         """
-        if any(subscription.is_full for subscription in self._subscriptions):
+        if any(s.is_full and s.wants(value) for s in self._subscriptions):
             raise MailboxFull(
                 f"{type(value).__name__} not published: a subscriber of topic {self.name!r} has no "
                 f"room; write await topic.publish(...) to wait for it"
             )
-        for subscription in tuple(self._subscriptions):
-            subscription.give(value)
+        self._give(value)
 
     def close(self) -> None:
         """

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import trio
 
 from greenroom.runtime.envelope import Slot
-from greenroom.runtime.intake import check_wait
+from greenroom.runtime.waits import check_wait
 
 __all__ = ["Turn"]
 

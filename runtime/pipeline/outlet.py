@@ -60,10 +60,7 @@ class Outlet:
         elif not self._is_stale(content):
             self.count += 1
             if self._taps:
-                numbered = (self.count, content)
-                slow = self._topic.offer(numbered)
-                if slow:
-                    await self._topic.wait_to_give(numbered, slow)
+                await self._topic.hand_out((self.count, content))
 
     def expect(self, frame: Lifecycle) -> Arrival:
         """Look out for *frame*, until `forget`."""

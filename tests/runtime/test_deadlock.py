@@ -11,13 +11,16 @@ from greenroom.runtime import (
     ActorCrashed,
     DeadlockError,
     Emit,
+    Frame,
     Ref,
     Request,
+    Topic,
     frame,
     handles,
     open_runtime,
 )
-from tests.runtime.cast import Count, Do, Echo, Note, Number, Pair, Play, Stagehand, hang
+from greenroom.runtime.testing import run_seeded
+from tests.runtime.cast import Count, Do, Echo, Note, Number, Pair, Play, Stagehand, after, hang
 
 Clock = trio.testing.MockClock
 
@@ -356,3 +359,199 @@ async def test_a_blocked_handler_shows_in_the_report(autojump_clock: Clock) -> N
     assert "runtime 'house'" in report
     assert "handles Do, asks 'b' Do" in report
     assert "in hang" in report
+
+
+# -- topics
+
+
+class Publisher(Stagehand):
+    """Subscribes at its start, and publishes when it is told a number: so many notes."""
+
+    def __init__(self, hears: Topic[Frame], tells: Topic[Frame], named: list[str]) -> None:
+        super().__init__()
+        self.hears, self.tells, self.named = hears, tells, named
+
+    async def on_start(self) -> None:
+        self.subscribe(self.hears, buffer=1, lag="wait")
+
+    @handles
+    async def publish(self, frame: Number) -> None:
+        try:
+            for _ in range(frame.n):
+                await self.tells.publish(Note("news"))
+        except DeadlockError as error:
+            self.named.append(str(error))
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 5])
+async def test_an_actor_that_would_wait_for_its_own_subscription_is_named(
+    autojump_clock: Clock, capacity: int
+) -> None:
+    """R24: the publish that nobody can make room for raises; all before it is delivered."""
+    named: list[str] = []
+    topic = Topic[Frame]("news")
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Publisher, topic, topic, named, name="a", capacity=capacity)
+        await ref.tell(Number(100))
+        await trio.sleep(1)
+        handled = ref.statistics().accounts.handled
+
+    (text,) = named
+    assert text.startswith(
+        "this wait would never end: 'a' publishes on topic 'news', of which a subscriber waits "
+        "for room in 'a'; break the cycle, for example by subscribing with lag='drop_oldest'"
+    )
+    # the mailbox, one in the hand of the forwarder, and the buffer
+    assert handled == 1 + capacity + 1 + 1
+
+
+async def test_two_actors_that_would_wait_for_each_others_subscriptions_are_named(
+    autojump_clock: Clock,
+) -> None:
+    """R24: over two topics; the one that closes the cycle gets the error, the other goes on."""
+    named: list[str] = []
+    one, two = Topic[Frame]("one"), Topic[Frame]("two")
+    async with open_runtime() as runtime:
+        a = await runtime.spawn(Publisher, one, two, named, name="a", capacity=1)
+        b = await runtime.spawn(Publisher, two, one, named, name="b", capacity=1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.tell, Number(50))
+            nursery.start_soon(b.tell, Number(50))
+        with trio.fail_after(10):
+            assert await a.ask(Echo("alive")) == "alive"
+            assert await b.ask(Echo("alive")) == "alive"
+
+    assert named
+    assert "a subscriber waits for room in 'a'" in named[0]
+    assert "a subscriber waits for room in 'b'" in named[0]
+
+
+async def test_a_cycle_through_one_of_several_subscribers_is_named(autojump_clock: Clock) -> None:
+    """R24: a publish waits for all of them, so one that never has room is enough."""
+    named: list[str] = []
+    topic, quiet = Topic[Frame]("news"), Topic[Frame]("quiet")
+    async with open_runtime() as runtime:
+        a = await runtime.spawn(Publisher, topic, topic, named, name="a", capacity=1)
+        b = await runtime.spawn(Publisher, topic, quiet, named, name="b", capacity=1)
+        await b.tell(Do(after(50)))  # slow, but it ends
+        await a.tell(Number(100))
+        with trio.fail_after(200):
+            assert await a.ask(Echo("alive")) == "alive"
+
+    assert len(named) == 1
+
+
+async def test_an_ask_that_closes_a_cycle_through_a_topic_is_named(autojump_clock: Clock) -> None:
+    """R24: the publisher waits for a subscriber that asks the publisher."""
+    named: list[str] = []
+    topic, quiet = Topic[Frame]("news"), Topic[Frame]("quiet")
+
+    async def ask_a(_: Stagehand) -> None:
+        await trio.sleep(1)
+        with pytest.raises(
+            DeadlockError, match=r"'b' asks 'a' Echo, 'a' publishes on topic 'news'"
+        ):
+            await a.ask(Echo())
+
+    async with open_runtime() as runtime:
+        a = await runtime.spawn(Publisher, quiet, topic, named, name="a", capacity=1)
+        b = await runtime.spawn(Publisher, topic, quiet, named, name="b", capacity=1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(b.ask, Do(ask_a))
+            await a.tell(Number(100))
+        with trio.fail_after(10):
+            assert await a.ask(Echo("alive")) == "alive"
+
+    assert named == []
+
+
+async def test_a_slow_subscriber_is_no_deadlock(autojump_clock: Clock) -> None:
+    """R24: no false alarm where the subscriber goes on in its own time."""
+    named: list[str] = []
+    topic, quiet = Topic[Frame]("news"), Topic[Frame]("quiet")
+    async with open_runtime() as runtime:
+        a = await runtime.spawn(Publisher, quiet, topic, named, name="a")
+        for _ in range(3):
+            b = await runtime.spawn(Publisher, topic, quiet, named, capacity=1)
+            for _ in range(3):
+                await b.tell(Do(after(5)))
+        await a.tell(Number(40))
+        assert await a.ask(Echo("alive")) == "alive"
+
+    assert named == []
+
+
+@frame
+class Gossip(Frame):
+    """To be published again, *hops* times, on *topic* and those after it."""
+
+    topic: int
+    hops: int
+
+
+class Gossiper(Actor):
+    """Hears one topic, and publishes on others: on later ones alone if there is to be no cycle."""
+
+    in_rings = True
+
+    def __init__(self, at: int, topics: list[Topic[Gossip]], named: list[int]) -> None:
+        self.at, self.topics, self.named = at, topics, named
+
+    async def on_start(self) -> None:
+        self.subscribe(self.topics[self.at], buffer=1, lag="wait")
+
+    @handles
+    async def gossip(self, frame: Gossip) -> None:
+        try:
+            for n in range(frame.hops):
+                at = (frame.topic + n) % len(self.topics)
+                if not self.in_rings and at <= self.at:
+                    continue
+                await self.topics[at].publish(Gossip(at + 1, frame.hops - 1))
+        except DeadlockError:
+            self.named.append(self.at)
+
+
+class Onward(Gossiper):
+    """Publishes on later topics alone."""
+
+    in_rings = False
+
+
+@settings(max_examples=150)
+@given(
+    kind=st.sampled_from([Gossiper, Onward]),
+    capacities=st.lists(st.integers(0, 2), min_size=1, max_size=4),
+    doubled=st.integers(0, 3),
+    sent=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), min_size=1, max_size=6),
+    seed=st.integers(0, 9),
+)
+def test_gossip_over_topics_always_ends(
+    kind: type[Gossiper],
+    capacities: list[int],
+    doubled: int,
+    sent: list[tuple[int, int]],
+    seed: int,
+) -> None:
+    """R24: on any schedule nobody waits for ever; and where there is no cycle, none is named."""
+
+    async def main() -> None:
+        topics = [Topic[Gossip](str(n)) for n in range(len(capacities))]
+        named: list[int] = []
+        async with open_runtime() as runtime:
+            refs = [
+                await runtime.spawn(kind, at, topics, named, capacity=capacity)
+                for at, capacity in enumerate(capacities)
+            ]
+            # and one more, so that some topics have two to wait for
+            await runtime.spawn(kind, doubled % len(topics), topics, named, capacity=1)
+            await trio.testing.wait_all_tasks_blocked()
+            for to, hops in sent:
+                with trio.move_on_after(1):
+                    await refs[to % len(refs)].tell(Gossip(to, hops))
+            await trio.sleep(1)
+            for figures in runtime.statistics().values():
+                assert (figures.running, figures.queued, figures.waiting) == (0, 0, 0)
+        assert kind.in_rings or not named
+
+    run_seeded(main, seed=seed)

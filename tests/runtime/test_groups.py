@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from greenroom.runtime import bare
+from greenroom.runtime import bare, open_runtime
 from greenroom.runtime.groups import collapse, sole_leaf
 
 A, B = ValueError("a"), KeyError("b")
@@ -130,3 +130,24 @@ def test_bare_lets_everything_else_through() -> None:
         raise A
 
     assert caught.value is A
+
+
+async def serve() -> None:
+    """Fail inside a nursery, as a library does that opens one of its own."""
+    async with trio.open_nursery():
+        raise ValueError("served badly")
+
+
+async def test_a_librarys_group_stays_one_unless_its_call_is_wrapped() -> None:
+    """R14: a body's own exception passes as it is, a group with one leaf too."""
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="served badly")):
+        async with open_runtime():
+            await serve()
+
+    async def serve_bare() -> None:
+        async with open_runtime():
+            with bare():
+                await serve()
+
+    with pytest.raises(ValueError, match="served badly"):
+        await serve_bare()

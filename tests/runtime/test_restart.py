@@ -1,6 +1,7 @@
 """The decisions of `greenroom.runtime.restart`, against the words of OTP's ``supervisor``."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -211,12 +212,12 @@ def test_a_calm_period_begins_the_back_off_anew(lasted: list[float], delays: lis
     """R19: calm is to last for longer than the window, from when it was started again."""
     backoff = Backoff(first=1, jitter=0)
 
-    assert delays_of(Supervision(restarts=9, within=5, backoff=backoff), lasted) == delays
+    assert delays_of(Supervision(restarts=math.inf, within=5, backoff=backoff), lasted) == delays
 
 
 def test_delays_longer_than_the_window_go_on_growing() -> None:
     """R19: a child that crashes at once, time after time, comes to wait for the longest delay."""
-    supervision = Supervision(backoff=Backoff(first=1, jitter=0))
+    supervision = Supervision(restarts=math.inf, backoff=Backoff(first=1, jitter=0))
 
     assert delays_of(supervision, [0.0] * 8) == [1, 2, 4, 8, 16, 30, 30, 30]
 
@@ -310,7 +311,7 @@ def test_every_decision_is_that_of_otps_documentation(
     [
         (lambda: Supervision("all"), "strategy must be one of one_for_one, .*, not 'all'"),  # type: ignore[arg-type]
         (lambda: Supervision(restarts=-1), r"Supervision.restarts must be an int >= 0, not -1"),
-        (lambda: Supervision(restarts=math.inf), r"restarts must be an int >= 0, not inf"),  # type: ignore[arg-type]
+        (lambda: Supervision(restarts=2.5), r"restarts must be an int >= 0, not 2.5"),
         (lambda: Supervision(restarts=True), r"restarts must be an int >= 0, not True"),
         (lambda: Supervision(within=math.nan), r"Supervision.within must be a number >= 0"),
         (lambda: Backoff(factor=0.5), r"Backoff.factor must be a number >= 1, not 0.5"),
@@ -322,3 +323,58 @@ def test_settings_out_of_range_are_refused(make: Callable[[], Any], message: str
     """The error names the field, the bound and the value."""
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("restarts", "within", "backoff", "seconds"),
+    [
+        (3, 6.9, Backoff(first=1, jitter=0), "7"),
+        (3, 6.2, Backoff(first=1, jitter=0.1), "6.3"),
+        (1, 5, Backoff(first=10, jitter=0), "10"),
+        (1000, 999, Backoff(first=1, most=1, jitter=0), "1000"),
+        (1_000_000_000, 5, Backoff(first=0.1, factor=1, jitter=0), "1e+08"),
+    ],
+)
+def test_a_supervisor_that_could_never_give_up_is_refused(
+    restarts: int, within: float, backoff: Backoff, seconds: str
+) -> None:
+    """The delays at their shortest outlast the window; the error says what to write instead."""
+    message = (
+        f"{restarts} restarts take at least {seconds} s by this back-off, so there are never more "
+        f"of them within {within:g} s, .* write restarts=math.inf if that is meant"
+    )
+    with pytest.raises(ValueError, match=re.escape(message).replace(r"\.\*", ".*")):
+        Supervision(restarts=restarts, within=within, backoff=backoff)
+
+    Supervision(restarts=math.inf, within=within, backoff=backoff)
+
+
+@pytest.mark.parametrize(
+    ("restarts", "within", "backoff"),
+    [
+        (3, 7, Backoff(first=1, jitter=0)),
+        (0, 0, Backoff(first=10)),
+        (10**9, 0, Backoff()),
+        (10**9, 5, Backoff(first=1, most=0)),
+        (10**9, math.inf, Backoff(first=1)),
+        (1000, 1000, Backoff(first=1, most=1, jitter=0)),
+    ],
+)
+def test_a_supervisor_that_can_give_up_does(restarts: int, within: float, backoff: Backoff) -> None:
+    """What is not refused gives up on a child that crashes as soon as it is back."""
+    supervision = Supervision(restarts=restarts, within=within, backoff=backoff)
+    history, now = History(), 0.0
+    for _ in range(min(restarts, 1000)):
+        assert history.add(now, supervision)
+        now += history.delay(now, supervision, lambda: 0.0)
+
+    if restarts <= 1000:
+        assert not history.add(now, supervision)
+
+
+def test_a_supervisor_that_was_asked_to_never_give_up_does_not() -> None:
+    """And keeps no history of what it has restarted."""
+    supervision, history = Supervision(restarts=math.inf), History()
+
+    assert all(history.add(0.0, supervision) for _ in range(10_000))
+    assert len(history) == 0

@@ -10,6 +10,7 @@ from greenroom.runtime import (
     Actor,
     DeadLetter,
     Down,
+    FullPolicy,
     NotHandled,
     Ref,
     Timer,
@@ -17,7 +18,7 @@ from greenroom.runtime import (
     handles,
     open_runtime,
 )
-from tests.runtime.cast import Count, Do, Ledger, Note, Pinned, Stagehand
+from tests.runtime.cast import Count, Do, Ledger, Note, Pinned, Stagehand, Steps
 
 Clock = trio.testing.MockClock
 
@@ -238,3 +239,80 @@ async def test_dead_letters_are_a_topic(autojump_clock: Clock) -> None:
         ("x", 3, "drop_newest"),
         ("x", 4, "drop_newest"),
     ]
+
+
+class Undertaker(Actor):
+    """Hears of dead letters, in its own time."""
+
+    def __init__(self, log: list[str], seconds: float = 0) -> None:
+        self.log, self.seconds = log, seconds
+
+    async def on_start(self) -> None:
+        self.subscribe(self.runtime.dead_letters)
+
+    @handles
+    async def letter(self, letter: DeadLetter) -> None:
+        self.log.append(f"{letter.actor} {type(letter.frame).__name__} {letter.reason}")
+        await trio.sleep(self.seconds)
+
+
+async def test_an_actor_can_be_told_of_dead_letters(autojump_clock: Clock) -> None:
+    """A DeadLetter is a frame, as Down is; Akka: an actor subscribes to those it wants to hear of."""
+    log: list[str] = []
+    async with open_runtime() as runtime:
+        await runtime.spawn(Undertaker, log)
+        ref = await runtime.spawn(Clocked, name="x", capacity=1, full="drop_newest")
+        await trio.testing.wait_all_tasks_blocked()
+        for n in range(4):
+            ref.tell_nowait(Note(str(n)))
+        await trio.sleep(1)
+
+    assert log == ["x Note drop_newest"] * 2
+
+
+@pytest.mark.parametrize("full", ["drop_newest", "drop_oldest", "fail", "wait"])
+async def test_a_dead_letter_that_is_not_heard_makes_no_other(
+    autojump_clock: Clock, full: FullPolicy
+) -> None:
+    """Akka: else one would follow from the other for ever; observers are told of it all the same."""
+    log: list[str] = []
+    ledger = Ledger()
+    async with open_runtime(observers=[ledger]) as runtime:
+        await runtime.spawn(Undertaker, log, 10, capacity=1, full=full, name="u")
+        ref = await runtime.spawn(Clocked, name="x", capacity=1, full="drop_newest")
+        await trio.testing.wait_all_tasks_blocked()
+        for n in range(8):
+            ref.tell_nowait(Note(str(n)))
+        await trio.sleep(1000)
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        await trio.sleep(1000)
+        trio.lowlevel.remove_instrument(steps)
+
+    assert set(log) == {"x Note drop_newest"}
+    assert steps.count < 10  # all is quiet
+    letters = [e for e in ledger.of(DeadLetter) if e.actor == "u"]
+    assert {type(e.frame) for e in letters} == (set() if full == "wait" else {DeadLetter})
+    assert len(log) + len(letters) == 6
+
+
+async def test_who_cannot_hear_a_topic_may_not_subscribe_to_it() -> None:
+    """The error comes where the mistake is, where the topic says what it carries."""
+    numbers = Topic[int]("numbers", of=int)
+    notes = Topic[Note]("notes", of=Note)
+    counts = Topic[Count]("counts", of=Count)
+
+    async def attempt(hand: Stagehand) -> None:
+        with pytest.raises(NotHandled, match="Clocked has no handler for DeadLetter; write one"):
+            hand.subscribe(runtime.dead_letters)
+        with pytest.raises(TypeError, match="topic 'numbers' carries int, which is no frame"):
+            hand.subscribe(numbers)
+        with pytest.raises(TypeError, match="topic 'counts' carries Count, which is answered by"):
+            hand.subscribe(counts)
+        hand.subscribe(notes)
+
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Clocked)
+        await ref.ask(Do(attempt))
+
+        assert (len(runtime.dead_letters), len(numbers), len(counts), len(notes)) == (0, 0, 0, 1)

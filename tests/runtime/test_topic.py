@@ -1,5 +1,6 @@
 """Topics alone: what each policy does with a subscriber that lags."""
 
+import gc
 from collections import Counter
 from itertools import count, islice
 from typing import get_args
@@ -11,7 +12,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.runtime import Lagged, LagPolicy, MailboxFull, Subscription, Topic
+from greenroom.runtime import Lagged, LagPolicy, MailboxFull, Subscription, Topic, open_runtime
 from tests.sweep import Cut, sweep
 
 Clock = trio.testing.MockClock
@@ -337,6 +338,24 @@ async def test_the_order_of_each_publisher_is_kept(autojump_clock: Clock) -> Non
     for values in read:
         for who in "abc":
             assert [n for name, n in values if name == who] == list(range(6))
+
+
+async def test_a_topic_that_nobody_holds_or_hears_is_forgotten() -> None:
+    """Bounded everything: names that are used once cost nothing; those in use keep their topic."""
+    async with open_runtime() as runtime:
+        held = runtime.topic("held")
+        values = runtime.topic("heard").subscribe()
+        for n in range(100):
+            await runtime.topic(f"topic-{n}").publish(n)
+        gc.collect()
+        await runtime.topic("heard").publish(1)
+        assert await anext(values) == 1
+        assert runtime.topic("held") is held
+        topics = [str(each) for each in gc.get_objects() if type(each).__name__ == "Topic"]
+        assert not any("'topic-" in text for text in topics)
+
+    assert [value async for value in values] == []  # it ended with the runtime
+    values.close()
 
 
 @attrs.define

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.runtime.waits import cycle_text, find_cycle
+from greenroom.runtime.waits import AllOf, cycle_text, find_cycle
 
 
 @attrs.define(eq=False)
@@ -16,7 +16,7 @@ class Node:
     """A handler of the graph; it waits for nothing at first."""
 
     actor: str
-    waits: "Edge | None" = None
+    waits: "Edge | AllOf | None" = None
 
 
 @attrs.define(eq=False)
@@ -32,7 +32,7 @@ class Edge:
         return "waits for " + " or ".join(node.actor for node in self.nodes or ())
 
 
-def names(waiter: Node, wait: Edge) -> list[str] | None:
+def names(waiter: Node, wait: Edge | AllOf) -> list[str] | None:
     cycle = find_cycle(waiter, wait)
     return None if cycle is None else [step.actor for step, _ in cycle]
 
@@ -110,8 +110,9 @@ def test_long_chains_are_walked(length: int) -> None:
     assert len(names(nodes[-1], Edge([nodes[0]])) or []) == length
 
 
-def reaches_freedom(start: Node, wait: Edge, seen: frozenset[Node]) -> bool:
+def reaches_freedom(start: Node, wait: "Edge | AllOf", seen: frozenset[Node]) -> bool:
     """Tell, depth first and without any shortcut, whether a wait can ever end."""
+    assert isinstance(wait, Edge)
     if wait.nodes is None:
         return True
     return any(
@@ -151,3 +152,72 @@ def test_it_agrees_with_a_plain_search(edges: list[tuple[int, list[int] | None]]
         for node in nodes:
             if node.waits is not None:
                 assert reaches_freedom(node, node.waits, frozenset({node}))
+
+
+def test_a_wait_for_all_is_as_hopeless_as_the_worst_part() -> None:
+    """R24: a value published to several subscribers has to reach every one of them."""
+    a, b, free = (Node(name) for name in ("a", "b", "free"))
+    b.waits = Edge([a])
+
+    assert names(a, AllOf([Edge([free]), Edge(None)])) is None
+    assert names(a, AllOf([])) is None
+    assert names(a, AllOf([Edge([free]), Edge([b])])) == ["a", "b"]
+    assert names(a, AllOf([Edge([b])])) == ["a", "b"]
+    b.waits = AllOf([Edge([free]), Edge([a])])
+    cycle = find_cycle(a, Edge([b]))
+    assert cycle is not None
+    assert cycle_text(cycle) == "'a' waits for b, 'b' waits for a"
+
+
+def free_of(nodes: list[Node]) -> set[str]:
+    """Return who can go on, by growing that set from those who do not wait."""
+    free: set[str] = set()
+    while True:
+        more = {node.actor for node in nodes if _can_end(node.waits, free)}
+        if more == free:
+            return free
+        free = more
+
+
+def _can_end(wait: "Edge | AllOf | None", free: set[str]) -> bool:
+    if wait is None:
+        return True
+    if isinstance(wait, AllOf):
+        return all(_can_end(part, free) for part in wait.parts if isinstance(part, Edge))
+    return wait.nodes is None or any(node.actor in free for node in wait.nodes)
+
+
+_to = st.one_of(st.none(), st.lists(st.integers(0, 5), min_size=1, max_size=3))
+
+
+@given(
+    edges=st.lists(
+        st.tuples(st.integers(0, 5), st.lists(_to, min_size=1, max_size=3)),
+        max_size=25,
+    )
+)
+def test_waits_for_all_agree_with_a_plain_search(
+    edges: list[tuple[int, list[list[int] | None]]],
+) -> None:
+    """R24: no false alarm and no miss; what is named is a way from part to part."""
+    nodes = [Node(str(n)) for n in range(6)]
+    for at, parts in edges:
+        waiter = nodes[at]
+        if waiter.waits is not None:
+            waiter.waits = None  # its wait is over
+            continue
+        found = [Edge(None if to is None else [nodes[n] for n in to]) for to in parts]
+        wait = AllOf(found) if len(found) > 1 else found[0]
+        waiter.waits = wait
+        can_end = waiter.actor in free_of(nodes)
+        waiter.waits = None
+        cycle = find_cycle(waiter, wait)
+        assert (cycle is None) == can_end
+        if cycle is None:
+            waiter.waits = wait
+        else:
+            assert cycle[0][0] is waiter
+            for (_, step), (blocker, _) in itertools.pairwise(cycle):
+                assert blocker in (step.blockers() or ())
+            assert waiter in (cycle[-1][1].blockers() or ())
+        assert len(free_of(nodes)) == len(nodes)

@@ -462,7 +462,7 @@ async def test_a_stage_between_two_lives_is_named(
     """One that waits for its restart answers no heartbeat."""
     caplog.set_level(logging.CRITICAL)
     ledger = Ledger(StageStalled)
-    supervision = Supervision(backoff=Backoff(first=10, jitter=0))
+    supervision = Supervision(within=1000, backoff=Backoff(first=10, jitter=0))
     async with (
         open_runtime(observers=[ledger]) as runtime,
         open_pipeline(
