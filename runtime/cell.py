@@ -329,7 +329,7 @@ class Cell:
 
     def _is_stale(self) -> bool:
         """Tell whether the sender is a handler that an interrupt of this actor took too (R21)."""
-        sender = self.stage.occupant(trio.lowlevel.current_task())
+        sender = self.stage.calling()
         return isinstance(sender, Slot) and sender.exile is not None and self in sender.exile.family
 
     def put_nowait(self, envelope: Envelope) -> bool:
@@ -455,7 +455,7 @@ class Cell:
 
     def stopped_error(self, frame: Frame) -> ActorStopped:
         """Return the error for *frame*, sent too late."""
-        self.stage.check_run()
+        self.stage.check_no_other_run()
         reason = self._down.reason if self._down else "stopped"
         error = ActorStopped(
             f"<Ref {self.name!r}> {reason} before handling {type(frame).__name__}", reason
