@@ -23,7 +23,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Final, Generic, NoReturn, Self, TypeVar
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar, TypeVarTuple
 
 import trio
 
@@ -36,6 +36,7 @@ __all__ = ["Guest", "GuestEnded", "GuestStream", "open_guest"]
 OpenedT = TypeVar("OpenedT")
 ResultT = TypeVar("ResultT")
 FrameT = TypeVar("FrameT", bound=Frame)
+ArgTs = TypeVarTuple("ArgTs")
 
 _MOST_WITHOUT_SUSPENSION: Final = 64
 
@@ -179,7 +180,7 @@ class Guest(Generic[OpenedT]):
         assert self._opened is not None, "a guest is handed out only once this is set"
         return self._opened
 
-    async def run(self, async_fn: Callable[..., Awaitable[ResultT]], *args: Any) -> ResultT:
+    async def run(self, async_fn: Callable[[*ArgTs], Awaitable[ResultT]], *args: *ArgTs) -> ResultT:
         """
         Run a Trio function in the guest and wait for its result: ``await guest.run(ref.ask, frame)``.
 
@@ -218,7 +219,7 @@ class Guest(Generic[OpenedT]):
         return GuestStream(self, stream)
 
     async def run_in_host(
-        self, async_fn: Callable[..., Coroutine[Any, Any, ResultT]], *args: Any
+        self, async_fn: Callable[[*ArgTs], Coroutine[Any, Any, ResultT]], *args: *ArgTs
     ) -> ResultT:
         """
         Run an asyncio function in the host and wait for its result; for Trio code of the guest.
@@ -262,7 +263,9 @@ class Guest(Generic[OpenedT]):
     # -- the host's side of a visit
 
     async def _visit(self, visit: _Visit[ResultT]) -> ResultT:  # noqa: ASYNC910 - asyncio
-        self._check_host()
+        task = self._check_host()
+        if task.cancelling():
+            await asyncio.sleep(0)  # a cancel that is on its way comes before anything is sent
         await self._wait_over(visit)
         cancelled, error = visit.waiter.cancelled, visit.error
         try:
@@ -304,7 +307,8 @@ class Guest(Generic[OpenedT]):
         finally:
             self._visits.remove(visit)
 
-    def _check_host(self) -> None:
+    def _check_host(self) -> asyncio.Task[Any]:
+        """Return the calling task, which must be the host's."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -314,11 +318,13 @@ class Guest(Generic[OpenedT]):
                 "a guest was used in another event loop than its host's; from another thread, write "
                 "asyncio.run_coroutine_threadsafe(guest.run(ref.ask, frame), loop)"
             )
-        if trio.lowlevel.in_trio_task() or asyncio.current_task() is None:
+        task = asyncio.current_task()
+        if task is None or trio.lowlevel.in_trio_task():
             raise RuntimeError(
                 "guest.run is for asyncio code of the host; in Trio code, write "
                 "'await ref.ask(frame)' itself"
             )
+        return task
 
     def _ended_error(self) -> GuestEnded:
         if self._failure is None:
