@@ -295,7 +295,7 @@ async def test_nothing_ticks(autojump_clock: Clock) -> None:
 
 
 @pytest.fixture
-async def house(autojump_clock: Clock) -> AsyncGenerator[Runtime]:
+async def house() -> AsyncGenerator[Runtime]:
     """A runtime for one test."""
     async with open_runtime(name="house") as runtime:
         yield runtime
@@ -307,8 +307,10 @@ async def stagehand(house: Runtime) -> Ref:
     return await house.spawn(Stagehand)
 
 
-async def test_a_fixture_that_yields_a_runtime(house: Runtime, stagehand: Ref) -> None:
-    """pytest-trio holds the block open around the test."""
+async def test_a_fixture_that_yields_a_runtime(
+    house: Runtime, stagehand: Ref, autojump_clock: Clock
+) -> None:
+    """pytest-trio holds the block open around the test, on the test's clock."""
     assert await stagehand.ask(Echo("hi", 5)) == "hi"
     assert house.living() == ("stagehand-1",)
 

@@ -637,7 +637,7 @@ def test_a_stream_of_a_guest_that_is_over_ends_quietly() -> None:
     """A block that outlives the guest has nothing left to end; its next frame is an error."""
 
     async def main() -> None:
-        async with open_guest(stage()) as guest:
+        async with open_guest(stage(drain_grace=0)) as guest:
             frames = guest.stream(guest.opened.stream(Play(hang)))
             await frames.__aenter__()
         with pytest.raises(GuestEnded, match="its host has left the block"):
