@@ -21,7 +21,7 @@ it does, every visit that has no outcome gets `GuestEnded`.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar, TypeVarTuple
 
@@ -98,7 +98,7 @@ def _cancel_again(cancelled: asyncio.CancelledError) -> None:
 class _Visit(Generic[ResultT]):
     """One call from the host into the guest, from its start to its one outcome."""
 
-    __slots__ = ("_args", "_async_fn", "_scope", "error", "is_cleanup", "values", "waiter")
+    __slots__ = ("_args", "_async_fn", "_is_cleanup", "_scope", "error", "values", "waiter")
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class _Visit(Generic[ResultT]):
         self._async_fn = async_fn
         self._args = args
         self._scope = trio.CancelScope()
-        self.is_cleanup = is_cleanup  # it runs to its end, whoever is cancelled
+        self._is_cleanup = is_cleanup  # it begins even if it is cancelled before
         self.waiter = _Waiter()
         # the outcome, set by `run`; neither means that it was cancelled, or never ran
         self.values: tuple[ResultT, ...] = ()
@@ -120,7 +120,7 @@ class _Visit(Generic[ResultT]):
         """Do it, as a Trio task; raises `trio.Cancelled` with the guest, and never an Exception."""
         try:
             with self._scope:
-                if not self.is_cleanup:
+                if not self._is_cleanup:
                     await trio.lowlevel.checkpoint_if_cancelled()
                 self.values = (await self._async_fn(*self._args),)
         except Exception as error:
@@ -142,8 +142,7 @@ class _Visit(Generic[ResultT]):
 
     def cancel(self) -> None:
         """Carry the cancel of the host's task across; called by the host."""
-        if not self.is_cleanup:
-            self._scope.cancel("the asyncio task that waits for it was cancelled")
+        self._scope.cancel("the asyncio task that waits for it was cancelled")
 
 
 class Guest(Generic[OpenedT]):
@@ -411,11 +410,7 @@ class Guest(Generic[OpenedT]):
             return error  # noqa: ASYNC910 - the host's task is being destroyed: it can't wait
         await self._over.wait(self._cancel)
         if self._cancelled_body and self._task is not None:
-            if not isinstance(error, asyncio.CancelledError):
-                # the block ended before the cancel came; it is not to hit what follows the block
-                with suppress(asyncio.CancelledError):
-                    await asyncio.sleep(0)
-            self._task.uncancel()
+            self._task.uncancel()  # the block got it; this is its answer
         if error is None or isinstance(error, asyncio.CancelledError):
             return self._failure or error or self._over.cancelled
         if self._took_error:

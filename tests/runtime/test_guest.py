@@ -5,6 +5,7 @@
 import asyncio
 import contextvars
 import gc
+import math
 import os
 import subprocess
 import sys
@@ -74,6 +75,16 @@ def noting(log: list[str], what: Callable[..., Awaitable[Any]] = hang) -> Callab
     return run
 
 
+def hosted(main: Callable[..., Awaitable[None]], *args: Any) -> None:
+    """Run *main* in asyncio; a test that hangs fails."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await main(*args)
+
+    asyncio.run(bounded())
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Let others run until *condition* holds."""
     async with asyncio.timeout(30):
@@ -104,7 +115,7 @@ def test_ask_tell_and_stream_from_the_host() -> None:
             assert repr(guest) == "<Guest of <Runtime 'house', 1 actors>>"
         assert "(over)" in repr(guest)
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_the_outcomes_of_requests_cross() -> None:
@@ -125,7 +136,7 @@ def test_the_outcomes_of_requests_cross() -> None:
                 ref.tell_nowait(Note())
             assert (await guest.run(ref.wait_stopped)).reason == "stopped"
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_many_asks_at_once() -> None:
@@ -140,7 +151,7 @@ def test_many_asks_at_once() -> None:
             assert [task.result() for task in tasks] == [f"{n}" for n in range(200)]
             assert await asyncio.gather(*(guest.run(ref.ask, Echo(str(n))) for n in range(9)))
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_context_variables_cross() -> None:
@@ -155,7 +166,7 @@ def test_context_variables_cross() -> None:
             request_id.set("r1")
             assert await guest.run(guest.opened.ask, Do(read)) == "r1"
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_libraries_on_anyio_find_the_right_loop_on_each_side() -> None:
@@ -178,7 +189,7 @@ def test_libraries_on_anyio_find_the_right_loop_on_each_side() -> None:
             assert await guest.run(guest.opened.ask, Do(across)) == ("asyncio", True)
             assert await library(None) == ("asyncio", True)
 
-    asyncio.run(main())
+    hosted(main)
     anyio.run(main)
 
 
@@ -192,7 +203,7 @@ def test_plain_calls_of_the_host_reach_observers() -> None:
             assert await guest.run(guest.opened.ask, Do(log_of)) == ["observed"]
             guest.opened.interrupt()
 
-    asyncio.run(main())
+    hosted(main)
     first, _ask = ledger.of(FrameSent)
     assert (first.frame, first.sender) == (Note("observed"), None)
     ledger.check()
@@ -220,7 +231,7 @@ def test_a_full_mailbox_is_the_hosts_to_wait_for() -> None:
             await telling
             assert "two" not in await guest.run(ref.ask, Do(log_of))
 
-    asyncio.run(main())
+    hosted(main)
 
 
 # -- the host cancels
@@ -248,7 +259,7 @@ def test_a_cancelled_ask_ends_after_the_handlers_cleanup() -> None:
             assert log == ["in", "out", "surfaced"]
             assert await guest.run(guest.opened.ask, Echo("free")) == "free"
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_further_cancels_change_nothing() -> None:
@@ -268,7 +279,7 @@ def test_further_cancels_change_nothing() -> None:
             assert cancels > 2
             assert log == ["in", "out"]
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_the_wait_for_cleanup_is_bounded() -> None:
@@ -297,7 +308,7 @@ def test_the_wait_for_cleanup_is_bounded() -> None:
             let_go.set()
         assert log == ["in", "out"]
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_a_queued_request_of_a_cancelled_task_never_starts() -> None:
@@ -318,7 +329,7 @@ def test_a_queued_request_of_a_cancelled_task_never_starts() -> None:
             first.cancel()
             await asyncio.wait([first])
 
-    asyncio.run(main())
+    hosted(main)
     assert log == ["in", "out", "on_stop"]
 
 
@@ -326,8 +337,13 @@ def test_a_task_that_was_cancelled_before_sends_nothing() -> None:
     """A call in a task that is being cancelled already never begins in the guest."""
     begun: list[str] = []
 
+    async def spin() -> None:
+        begun.append("spin")
+        while True:
+            await trio.lowlevel.checkpoint()
+
     async def note() -> None:
-        begun.append("begun")
+        begun.append("note")
 
     async def main() -> None:
         async with open_guest(stage()) as guest:
@@ -338,12 +354,17 @@ def test_a_task_that_was_cancelled_before_sends_nothing() -> None:
                 task.cancel()
                 await guest.run(note)
 
-            task = asyncio.create_task(late())
-            await asyncio.wait([task])
-            assert task.cancelled()
+            spinning = asyncio.create_task(guest.run(spin))  # so that the guest is never asleep
+            await until(lambda: begun)
+            for _ in range(20):
+                task = asyncio.create_task(late())
+                await asyncio.wait([task])
+                assert task.cancelled()
+            spinning.cancel()
+            await asyncio.wait([spinning])
 
-    asyncio.run(main())
-    assert begun == []
+    hosted(main)
+    assert begun == ["spin"]
 
 
 def test_a_reply_made_in_spite_of_a_cancel_is_returned() -> None:
@@ -371,7 +392,7 @@ def test_a_reply_made_in_spite_of_a_cancel_is_returned() -> None:
                 await task
             assert task.cancelling() == 1
 
-    asyncio.run(main())
+    hosted(main)
     assert log == ["in", "reply"]
 
 
@@ -402,7 +423,7 @@ def test_an_error_made_in_spite_of_a_cancel_is_raised() -> None:
             await asyncio.wait([task])
             assert task.cancelled()
 
-    asyncio.run(main())
+    hosted(main)
     assert log == ["in", "caught"]
 
 
@@ -428,7 +449,7 @@ def test_timeouts_of_asyncio_around_an_ask() -> None:
             assert task.cancelling() == 0
             await asyncio.sleep(0.001)
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_a_timeout_that_gets_a_reply_all_the_same_leaves_no_cancel() -> None:
@@ -452,7 +473,7 @@ def test_a_timeout_that_gets_a_reply_all_the_same_leaves_no_cancel() -> None:
             assert task is not None
             assert task.cancelling() == 0
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_a_failing_task_group_cancels_its_asks() -> None:
@@ -472,7 +493,7 @@ def test_a_failing_task_group_cancels_its_asks() -> None:
                     group.create_task(fail())
             assert log == ["in", "out"]
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_a_scope_of_anyio_around_an_ask() -> None:
@@ -487,7 +508,7 @@ def test_a_scope_of_anyio_around_an_ask() -> None:
             assert log == ["in", "out"]
             await asyncio.sleep(0.001)
 
-    asyncio.run(main())
+    hosted(main)
 
 
 # -- streams
@@ -527,7 +548,7 @@ def test_leaving_a_streams_block_cancels_its_handler() -> None:
             assert task.cancelled()
             assert log == ["in", "out"]
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_the_buffer_is_the_credit_of_the_hosts_stream() -> None:
@@ -549,7 +570,7 @@ def test_the_buffer_is_the_credit_of_the_hosts_stream() -> None:
             assert taken == list(range(1, 100))
             assert frames.untaken == ()
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_closing_frames_reach_the_host() -> None:
@@ -568,7 +589,7 @@ def test_closing_frames_reach_the_host() -> None:
                 assert (await anext(frames)).n == 1
             assert frames.closing == frames.untaken == (Number(9),)
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_a_cancelled_wait_for_a_frame_loses_none() -> None:
@@ -588,7 +609,7 @@ def test_a_cancelled_wait_for_a_frame_loses_none() -> None:
                 let_go.set()
                 assert [frame.n async for frame in frames] == [1]
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_a_cancel_while_a_streams_block_ends() -> None:
@@ -630,7 +651,7 @@ def test_a_cancel_while_a_streams_block_ends() -> None:
                 assert task.cancelled()
             assert log == ["out", "out", "caught"]
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_a_stream_of_a_guest_that_is_over_ends_quietly() -> None:
@@ -644,7 +665,7 @@ def test_a_stream_of_a_guest_that_is_over_ends_quietly() -> None:
             await anext(frames)
         await frames.__aexit__(None, None, None)
 
-    asyncio.run(main())
+    hosted(main)
 
 
 # -- the end of the guest
@@ -660,8 +681,9 @@ def test_a_crash_ends_the_hosts_block_as_itself() -> None:
                 guest.opened.tell_nowait(Do(crash))
                 try:
                     await asyncio.sleep(10)
-                finally:
+                except asyncio.CancelledError:
                     log.append("cancelled")
+                    raise
 
         assert log == ["cancelled"]
         assert caught.value.__context__ is None
@@ -670,7 +692,7 @@ def test_a_crash_ends_the_hosts_block_as_itself() -> None:
         assert task.cancelling() == 0
         await asyncio.sleep(0.001)
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_an_uncaught_ask_of_a_crash_is_its_echo() -> None:
@@ -685,7 +707,7 @@ def test_an_uncaught_ask_of_a_crash_is_its_echo() -> None:
                 group.create_task(guest.run(guest.opened.ask, Do(crash)))
                 group.create_task(guest.run(trio.sleep_forever))
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_a_crash_wakes_all_who_wait() -> None:
@@ -720,7 +742,7 @@ def test_a_crash_wakes_all_who_wait() -> None:
         with pytest.raises(GuestEnded, match="by ValueError"):
             await guests[0].run(trio.sleep, 0)
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_a_crash_right_at_the_end_of_the_block() -> None:
@@ -742,7 +764,7 @@ def test_a_crash_right_at_the_end_of_the_block() -> None:
             for _ in range(3):
                 await asyncio.sleep(0)
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_the_bodys_error_comes_out_bare_and_the_runtime_is_cancelled() -> None:
@@ -759,7 +781,7 @@ def test_the_bodys_error_comes_out_bare_and_the_runtime_is_cancelled() -> None:
                 raise mine
         assert caught.value is mine
 
-    asyncio.run(main())
+    hosted(main)
     assert log == ["in", "out", "on_stop"]
 
 
@@ -778,7 +800,7 @@ def test_what_was_opened_sees_the_bodys_error() -> None:
         async with open_guest(forgiving()) as guest:
             raise KeyError(guest.opened)
 
-    asyncio.run(main())
+    hosted(main)
     assert [error.args for error in seen] == [("open",)]
 
 
@@ -794,7 +816,7 @@ def test_a_body_error_beside_a_crash_is_one_group() -> None:
                 finally:
                     raise KeyError("mine")
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_leaving_the_block_drains_in_order() -> None:
@@ -808,7 +830,7 @@ def test_leaving_the_block_drains_in_order() -> None:
             guest.opened.tell_nowait(Note("queued"))
         assert await asking == "slow"
 
-    asyncio.run(main())
+    hosted(main)
     assert log == ["echo slow", "queued", "on_stop"]
 
 
@@ -822,7 +844,7 @@ def test_a_call_that_nothing_ends_is_ended_by_the_guests_end() -> None:
         with pytest.raises(GuestEnded, match="its host has left the block"):
             await task
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_a_call_that_fails_while_the_guest_is_cancelled_keeps_its_error() -> None:
@@ -846,7 +868,7 @@ def test_a_call_that_fails_while_the_guest_is_cancelled_keeps_its_error() -> Non
         with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="in its cleanup")):
             await task
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_a_cancelled_host_cancels_the_runtime_at_once() -> None:
@@ -871,7 +893,7 @@ def test_a_cancelled_host_cancels_the_runtime_at_once() -> None:
         with pytest.raises(asyncio.CancelledError, match="mine"):
             await task
 
-    asyncio.run(main())
+    hosted(main)
     assert log == ["in", "out", "on_stop", "surfaced"]
 
 
@@ -880,7 +902,7 @@ def test_a_host_that_is_cancelled_while_it_drains_drains_no_longer() -> None:
     log: list[str] = []
 
     async def hosting() -> None:
-        async with open_guest(stage(log)) as guest:
+        async with open_guest(stage(log, drain_grace=math.inf)) as guest:
             guest.opened.tell_nowait(Do(noting(log)))
             await until(lambda: log)
         log.append("never")
@@ -893,7 +915,7 @@ def test_a_host_that_is_cancelled_while_it_drains_drains_no_longer() -> None:
         await asyncio.wait([task])
         assert task.cancelled()
 
-    asyncio.run(main())
+    hosted(main)
     assert log == ["in", "out", "on_stop"]
 
 
@@ -930,7 +952,7 @@ def test_a_failing_entry_is_raised_and_leaves_nothing() -> None:
         assert log[0] == "in"
         assert sorted(log[1:]) == ["on_stop", "out"]  # both were cancelled at once
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_guests_follow_one_another() -> None:
@@ -943,7 +965,7 @@ def test_guests_follow_one_another() -> None:
                 assert await guest.run(guest.opened.ask, Echo("hi")) == "hi"
         assert len(os.listdir("/proc/self/fd")) == before
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_two_runtimes_in_one_guest() -> None:
@@ -963,7 +985,7 @@ def test_two_runtimes_in_one_guest() -> None:
 
             assert await guest.run(here.ask, Do(relay)) == "across"
 
-    asyncio.run(main())
+    hosted(main)
 
 
 # -- from the guest into the host
@@ -1006,7 +1028,7 @@ def test_a_handler_runs_an_asyncio_function() -> None:
             assert task.cancelled()
             assert log == ["in", "out"]
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_an_asyncio_function_whose_task_is_cancelled_by_others_is_an_error() -> None:
@@ -1023,7 +1045,7 @@ def test_an_asyncio_function_whose_task_is_cancelled_by_others_is_an_error() -> 
             with pytest.raises(RuntimeError, match="was cancelled in the host"):
                 await guest.run(guest.run_in_host, library)
 
-    asyncio.run(main())
+    hosted(main)
 
 
 # -- misuse
@@ -1054,8 +1076,8 @@ def test_what_waits_is_refused_outside_of_trio_before_anything_is_sent() -> None
             await attempt(runtime.stop())
             assert ref.statistics() == before
 
-    asyncio.run(main([]))
-    asyncio.run(main([ledger]))
+    hosted(main, [])
+    hosted(main, [ledger])
     assert ledger.of(FrameSent) == []
 
 
@@ -1086,7 +1108,7 @@ def test_misuse_of_a_guest_says_what_to_write() -> None:
             await asyncio.to_thread(elsewhere)
             assert replies == ["from afar"]
 
-    asyncio.run(main())
+    hosted(main)
 
 
 def test_a_ref_of_a_run_that_is_over() -> None:
