@@ -163,7 +163,7 @@ class Cell(Intake):
 
     def stopped_error(self, frame: Frame) -> ActorStopped:
         """Return the error for *frame*, sent too late."""
-        self.stage.check_run()
+        self.stage.check_no_other_run()
         reason = self._down.reason if self._down else "stopped"
         error = ActorStopped(
             f"<Ref {self.name!r}> {reason} before handling {type(frame).__name__}", reason
@@ -236,7 +236,7 @@ class Cell(Intake):
         """Tell whether an interrupt of this actor took the sender of *frame*, and so it (R21)."""
         if not self._exiles or frame.uninterruptible:
             return False
-        sender = self.stage.occupant(trio.lowlevel.current_task())
+        sender = self.stage.calling()
         return isinstance(sender, Slot) and sender.exile is not None and self in sender.exile.family
 
     def skips(self, envelope: Envelope) -> bool:

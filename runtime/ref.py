@@ -75,7 +75,10 @@ class Ref:
         Source: Elixir ``GenServer.cast/2``, with back-pressure.
         """
         cell = self._cell
-        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except RuntimeError:  # this is no Trio task
+            raise cell.stage.outside_error() from None
         if type(frame) in cell.quick and get_ident() == cell.thread:
             cell.number = number = cell.number + 1
             envelope: Envelope | None = None
@@ -97,7 +100,7 @@ class Ref:
 
     def tell_nowait(self, frame: Frame) -> None:
         """
-        Send *frame* at once: the fast path.
+        Send *frame* at once: the fast path; also from the asyncio code around a guest.
 
         Raises:
             MailboxFull: there is no room, under any policy that does not drop; nothing was sent.
@@ -136,7 +139,10 @@ class Ref:
         Checkpoint: always, and at least every 64 frames.
         """
         cell = self._cell
-        await trio.lowlevel.checkpoint()
+        try:
+            await trio.lowlevel.checkpoint()
+        except RuntimeError:  # this is no Trio task
+            raise cell.stage.outside_error() from None
         cell.stage.check_thread()
         count = 0
         for frame in frames:
@@ -185,7 +191,10 @@ class Ref:
         cell = self._cell
         is_quick = cell.quick.get(type(request)) and get_ident() == cell.thread
         if is_quick:
-            await trio.lowlevel.checkpoint_if_cancelled()
+            try:
+                await trio.lowlevel.checkpoint_if_cancelled()
+            except RuntimeError:  # this is no Trio task
+                raise cell.stage.outside_error() from None
         else:
             await self._check_ask(request)
         cell.number = number = cell.number + 1

@@ -131,17 +131,42 @@ class Stage:
             )
 
     def check_run(self) -> None:
-        """Raise a RuntimeError unless this is the runtime's own ``trio.run`` (R30)."""
+        """Raise a RuntimeError unless a task of the runtime's own ``trio.run`` calls (R30)."""
+        if not trio.lowlevel.in_trio_task():
+            raise self.outside_error()
+        self.check_no_other_run()
+
+    def check_no_other_run(self) -> None:
+        """Raise a RuntimeError inside another ``trio.run`` than the runtime's (R30)."""
+        if not trio.lowlevel.in_trio_run():
+            return
         if trio.lowlevel.current_trio_token() is not self._token:
             raise RuntimeError(
                 f"a ref of runtime {self.name!r} was used in another trio.run(), where its actors "
                 f"can't run; open a runtime in this one and spawn them there"
             )
 
+    def outside_error(self) -> RuntimeError:
+        """Return the error for a wait that is no Trio task's: an asyncio host's, for example (R30)."""
+        self.check_thread()
+        return RuntimeError(
+            f"a ref of runtime {self.name!r} was used outside of Trio's tasks, where nothing of it "
+            f"can be waited for; in asyncio code, write 'await guest.run(ref.ask, frame)' or "
+            f"'async with guest.stream(ref.stream(frame))' (greenroom.runtime.guest)"
+        )
+
     def sender(self) -> str | None:
         """Return the name of the actor whose handler is running this code, or None."""
-        slot = self.slots.get(trio.lowlevel.current_task())
+        slot = (
+            self.slots.get(trio.lowlevel.current_task()) if trio.lowlevel.in_trio_task() else None
+        )
         return slot.actor if slot else None
+
+    def calling(self) -> Occupant | None:
+        """Return who runs in the calling task; None also outside of tasks, as in an asyncio host."""
+        if not trio.lowlevel.in_trio_task():
+            return None
+        return self.occupant(trio.lowlevel.current_task())
 
     def occupant(self, task: trio.lowlevel.Task) -> Occupant | None:
         """Return who runs in *task*, or in the task that waits for it at a nursery's end."""

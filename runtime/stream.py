@@ -347,6 +347,20 @@ class ReplyStream(Generic[FrameT]):
     def __aiter__(self) -> Self:
         return self
 
+    def take_nowait(self) -> FrameT:
+        """
+        Return the next frame if it is there; also from the asyncio code around a guest.
+
+        Raises:
+            trio.WouldBlock: there is none now, or the stream is over: `__anext__` will tell.
+
+        Checkpoint: never.
+        """
+        try:
+            return cast("FrameT", self._opened().receive.receive_nowait())
+        except trio.EndOfChannel:
+            raise trio.WouldBlock from None
+
     async def __anext__(self) -> FrameT:
         """
         Return the next frame.

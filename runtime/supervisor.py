@@ -403,6 +403,7 @@ class Children:
 
     async def terminate(self, ref: Ref) -> None:
         """Stop a child for good, whatever its kind, and wait; see `system.Runtime.terminate`."""
+        self._stage.check_run()
         child = next((c for c in self._children.values() if c.cell.name == ref.name), None)
         if child is not None and Ref(child.cell) == ref:
             child.kind = None
@@ -416,6 +417,7 @@ class Children:
 
     async def stop_all(self) -> None:  # noqa: ASYNC910
         """Stop them in reverse order of spawning, each with its drain. Checkpoint: if any lives."""
+        self._stage.check_run()
         if self._children:
             all_over = self._all_over
             if all_over is None:

@@ -19,7 +19,10 @@ FOLDERS = {"greenroom.runtime": ROOT / "runtime", "greenroom.actors": ROOT / "ac
 OF_THE_COMMAND = ("greenroom.actors.cli", "greenroom.actors.demo")
 
 # Import names of what the extras bring and the core does not; None in sys.modules bars them.
-EXTRAS = ("cyclopts", "rich", "httpx", "hypothesis", "pytest", "sybil", "trustme", "coverage")
+EXTRAS = (
+    *("cyclopts", "rich", "httpx", "hypothesis", "pytest", "sybil", "trustme", "coverage"),
+    *("fastapi", "hypercorn", "starlette", "trio_asyncio", "uvicorn"),
+)
 
 
 def read_packages() -> list[str]:

@@ -1,19 +1,52 @@
 # ruff: noqa: PT012 - what raises is often the end of the block that the story is told in
 """The runtime inside other people's programs (R22, R30, R14)."""
 
+import asyncio
+import gc
+import os
+import socket
+import subprocess
+import sys
 import threading
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
 
 import anyio
 import anyio.to_thread
+import fastapi
+import hypercorn.config
+import hypercorn.trio
 import pytest
 import trio
 import trio.testing
+import uvicorn
+from fastapi.responses import StreamingResponse
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
-from greenroom.runtime import Ref, Refused, open_runtime
-from tests.runtime.cast import Do, Echo, Note, Stagehand, crash, hang
+from greenroom.runtime import Emit, Ref, Refused, Runtime, open_runtime
+from greenroom.runtime.guest import GuestStream, open_guest
+from tests.runtime.cast import Do, Echo, Note, Number, Play, Stagehand, crash, hang
 
 Clock = trio.testing.MockClock
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@contextmanager
+def no_descriptor_left() -> Generator[None]:
+    """Assert, from outside, that every socket that was opened in the block is closed."""
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    gc.collect()
+
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 async def test_a_runtime_in_a_hosts_nursery(autojump_clock: Clock) -> None:
@@ -256,3 +289,234 @@ async def test_nothing_ticks(autojump_clock: Clock) -> None:
 
         assert steps == 0
         assert trio.current_time() == 80_000
+
+
+# -- a fixture of pytest-trio
+
+
+@pytest.fixture
+async def house() -> AsyncGenerator[Runtime]:
+    """A runtime for one test."""
+    async with open_runtime(name="house") as runtime:
+        yield runtime
+
+
+@pytest.fixture
+async def stagehand(house: Runtime) -> Ref:
+    """An actor in it."""
+    return await house.spawn(Stagehand)
+
+
+async def test_a_fixture_that_yields_a_runtime(
+    house: Runtime, stagehand: Ref, autojump_clock: Clock
+) -> None:
+    """pytest-trio holds the block open around the test, on the test's clock."""
+    assert await stagehand.ask(Echo("hi", 5)) == "hi"
+    assert house.living() == ("stagehand-1",)
+
+
+@pytest.mark.xfail(raises=ExceptionGroup, reason="pytest-trio puts the crash into a group")
+async def test_a_crash_in_a_fixtures_runtime_fails_the_test(stagehand: Ref) -> None:
+    """I7: the test is cancelled, and the crash reported."""
+    stagehand.tell_nowait(Do(crash))
+    await trio.sleep_forever()
+
+
+# -- an ASGI server on Trio
+
+
+async def get(address: tuple[str, int], path: str) -> bytes:
+    """Make one request on a connection of its own, and return the body."""
+    async with await trio.open_tcp_stream(*address) as stream:
+        await stream.send_all(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        return b"".join([part async for part in stream]).partition(b"\r\n\r\n")[2]
+
+
+async def test_starlette_under_hypercorn_opens_the_runtime_in_its_lifespan() -> None:
+    """R22: requests ask actors, also while the server stops, whose end drains the runtime."""
+    log: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Ref]]:
+        async with open_runtime() as runtime:
+            yield {"ref": await runtime.spawn(Stagehand, log)}
+
+    async def echo(request: Request) -> PlainTextResponse:
+        text = request.path_params["text"]
+        return PlainTextResponse(await request.state.ref.ask(Echo(text, 0.1)))
+
+    async def note(request: Request) -> PlainTextResponse:
+        request.state.ref.tell_nowait(Do(partial(last, log)))
+        return PlainTextResponse("noted")
+
+    async def last(log: list[str], _: Any) -> None:
+        await trio.sleep(0.1)
+        log.append("drained")
+
+    app = Starlette(routes=[Route("/echo/{text}", echo), Route("/note", note)], lifespan=lifespan)
+    config = hypercorn.config.Config()
+    config.bind = ["127.0.0.1:0"]
+    config.errorlog = None
+    stop = trio.Event()
+    with no_descriptor_left(), trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            serve = partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+            (bind,) = await nursery.start(serve)
+            address = ("127.0.0.1", int(bind.rpartition(":")[2]))
+            bodies: list[bytes] = []
+
+            async def request(path: str) -> None:
+                bodies.append(await get(address, path))
+
+            async with trio.open_nursery() as clients:
+                clients.start_soon(request, "/echo/one")
+                clients.start_soon(request, "/echo/two")
+            async with trio.open_nursery() as clients:
+                clients.start_soon(request, "/echo/late")
+                while "echo late" not in log:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+                stop.set()
+            assert sorted(bodies) == [b"late", b"one", b"two"]
+
+    assert log[-1] == "on_stop"
+
+
+# -- FastAPI on uvicorn, with the runtime as a guest
+
+
+@asynccontextmanager
+async def served(app: fastapi.FastAPI) -> AsyncGenerator[tuple[str, int]]:
+    """Serve *app* on a real socket by uvicorn, and stop it in order."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.serve(sockets=[listener]))
+            while not server.started:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.001)
+            try:
+                yield listener.getsockname()
+            finally:
+                server.should_exit = True
+
+
+def app_with_guest(log: list[str]) -> fastapi.FastAPI:
+    """Return an app whose lifespan opens a guest, and that asks and streams."""
+
+    @asynccontextmanager
+    async def lifespan(app: fastapi.FastAPI) -> AsyncGenerator[None]:
+        async with open_guest(open_runtime()) as guest:
+            app.state.guest = guest
+            app.state.ref = await guest.run(guest.opened.spawn, Stagehand, log)
+            yield
+
+    app = fastapi.FastAPI(lifespan=lifespan)
+
+    @app.get("/echo/{text}")
+    async def echo(text: str) -> str:
+        reply: str = await app.state.guest.run(app.state.ref.ask, Echo(text))
+        return reply
+
+    async def play(_: Any, emit: Emit[Number]) -> None:
+        try:
+            for n in range(1_000_000):
+                await emit(Number(n))
+                await trio.sleep(0.001)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.01)
+            log.append("handler over")
+
+    async def numbers() -> AsyncIterator[GuestStream[Number]]:
+        async with app.state.guest.stream(app.state.ref.stream(Play(play))) as frames:
+            yield frames
+        log.append("request over")
+
+    @app.get("/count")
+    async def count(
+        frames: Annotated[GuestStream[Number], fastapi.Depends(numbers)],
+    ) -> StreamingResponse:
+        return StreamingResponse(f"{frame.n}\n" async for frame in frames)
+
+    return app
+
+
+def test_fastapi_on_uvicorn_asks_and_streams_and_a_client_leaves() -> None:
+    """I4: the handler is over before the request is, and the actor serves the next one."""
+    log: list[str] = []
+
+    async def client(address: tuple[str, int], path: str, *, until: bytes | None = None) -> bytes:
+        reader, writer = await asyncio.open_connection(*address)
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode())
+            return await (reader.read() if until is None else reader.readuntil(until))
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    async def main() -> None:
+        with no_descriptor_left():
+            async with served(app_with_guest(log)) as address, asyncio.timeout(30):
+                assert (await client(address, "/echo/hi")).endswith(b'"hi"')
+                assert b"\n7\n" in await client(address, "/count", until=b"\n7\n\r\n")
+                assert (await client(address, "/echo/next")).endswith(b'"next"')
+
+    asyncio.run(main())
+    assert log.index("handler over") < log.index("request over")
+    log.remove("request over")
+    assert log == ["echo hi", "handler over", "echo next", "on_stop"]
+
+
+# -- the other way round: asyncio inside Trio, by trio_asyncio
+
+# In a process of its own: importing it replaces asyncio's event loop policy for the whole process.
+WITH_TRIO_ASYNCIO = """
+import asyncio
+from functools import partial
+import trio, trio_asyncio
+from greenroom.runtime import open_runtime
+from tests.runtime.cast import Do, Echo, Stagehand
+
+async def library(seconds):
+    try:
+        await asyncio.sleep(seconds)
+        return "from asyncio"
+    finally:
+        print("library over")
+
+async def call(seconds, _):
+    print("in")
+    return await trio_asyncio.aio_as_trio(library)(seconds)
+
+async def main():
+    async with trio_asyncio.open_loop(), open_runtime() as runtime:
+        ref = await runtime.spawn(Stagehand)
+        print(await ref.ask(Do(partial(call, 0))))
+        with trio.move_on_after(0.1):
+            await ref.ask(Do(partial(call, 100)))
+        print("left")
+        print(await ref.ask(Echo("free")))
+        async with open_runtime(name="second") as second:
+            other = await second.spawn(Stagehand)
+            print(await other.ask(Do(partial(call, 0))))
+
+trio.run(main)
+"""
+
+
+def test_a_runtime_under_trio_asyncio() -> None:
+    """A handler calls an asyncio library; the asker's cancel crosses to it."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WITH_TRIO_ASYNCIO],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        *("in", "library over", "from asyncio"),
+        *("in", "library over", "left", "free"),
+        *("in", "library over", "from asyncio"),
+    ]
