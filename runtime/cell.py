@@ -209,6 +209,23 @@ class Cell(Intake):
             for cell in family:
                 cell.exclude()
 
+            def name_who_cleans_up() -> None:
+                for cell in family:
+                    cell._name_exiled(exile)
+
+            exile.alarm = self.stage.alarms.set(
+                trio.current_time() + self.stage.cleanup_grace, name_who_cleans_up
+            )
+
+    def _name_exiled(self, exile: Exile) -> None:
+        """Name the handlers that an interrupt took a grace ago, and that still clean up (R10)."""
+        for slot in self.slots:
+            request = slot.request
+            if request is not None and request.is_left:
+                continue  # its asker has left, and names it
+            if slot.exile is exile and slot.running is not None and slot.asking is None:
+                self.stage.report_overrun(self.name, slot.running[0], self.name, slot.task)
+
     def _interrupt(self, reason: str, exile: Exile, spare: Slot | None) -> None:
         self.skip_before = self.number + 1
         self.attention = True

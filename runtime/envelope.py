@@ -157,10 +157,11 @@ class Exile:
     What these handlers tell the family meanwhile is of the turn that is over, and is dropped (R21).
     """
 
-    __slots__ = ("_slots", "family")
+    __slots__ = ("_slots", "alarm", "family")
 
     def __init__(self, family: tuple[Addressee, ...]) -> None:
         self.family = family
+        self.alarm: Alarm | None = None  # names who still cleans up at the bound (R10)
         self._slots = 0
 
     def __bool__(self) -> bool:
@@ -178,6 +179,8 @@ class Exile:
         slot.exile = None
         self._slots -= 1
         if not self._slots:
+            if self.alarm is not None:
+                self.alarm.cancel()
             for member in self.family:
                 member.readmit()
 

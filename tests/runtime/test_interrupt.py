@@ -8,7 +8,14 @@ import pytest
 import trio
 import trio.testing
 
-from greenroom.runtime import ActorInterrupted, DeadLetter, Interrupted, Ref, open_runtime
+from greenroom.runtime import (
+    ActorInterrupted,
+    CleanupOverran,
+    DeadLetter,
+    Interrupted,
+    Ref,
+    open_runtime,
+)
 from tests.runtime.cast import (
     Do,
     Echo,
@@ -259,3 +266,30 @@ async def test_two_slots_and_an_idle_one(autojump_clock: Clock) -> None:
 
     assert outcomes == [None, "interrupted: interrupted"]
     assert log == ["on_interrupt", "echo next", "on_stop"]
+
+
+async def test_an_interrupted_handler_that_goes_on_cleaning_up_is_named(
+    autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R10: at the bound, also where nobody has left; one that is over by then is not."""
+    ledger = Ledger()
+    outcomes: list[object] = []
+    async with open_runtime(cleanup_grace=3, observers=[ledger]) as runtime:
+        slow = await runtime.spawn(Stagehand, name="slow")
+        quick = await runtime.spawn(Stagehand, name="quick")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outcome_of, slow, Do(stubborn(10)), outcomes)
+            nursery.start_soon(outcome_of, quick, Do(stubborn(2)), outcomes)
+            await trio.testing.wait_all_tasks_blocked()
+            slow.interrupt()
+            quick.interrupt()
+            await trio.sleep(2.5)
+            assert trio.lowlevel.current_statistics().seconds_to_next_deadline == 0.5
+        assert trio.current_time() == 10
+
+    assert [(e.actor, e.at, e.waited_by) for e in ledger.of(CleanupOverran)] == [
+        ("slow", 3, "slow")
+    ]
+    assert "'slow' was still cleaning up 3 s after" in caplog.text
+    assert "in stubborn" in caplog.text
+    assert outcomes == ["interrupted: interrupted"] * 2

@@ -219,6 +219,7 @@ async def test_frames_from_below_are_taken_first(autojump_clock: MockClock) -> N
         pipeline.pause()
         await pipeline.send_all([Text("1"), Text("2")])
         await pipeline.send_up(Problem("3"))
+        await trio.testing.wait_all_tasks_blocked()
         pipeline.resume()
         await pipeline.flush()
 
