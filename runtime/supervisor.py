@@ -419,7 +419,8 @@ class Children:
         """Stop a child for good, whatever its kind, and wait; see `system.Runtime.terminate`."""
         child = next((c for c in self._children.values() if c.cell.name == ref.name), None)
         if child is not None and Ref(child.cell) == ref:
-            child.kind = None
+            if child.kind is not None:
+                child.kind = "temporary"  # still supervised: a crash while it drains goes nowhere
             order, child.order = child.order, None
             if order is not None:
                 self._forget(order)

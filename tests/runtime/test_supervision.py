@@ -785,6 +785,23 @@ async def test_a_crash_of_an_actor_that_was_told_to_stop_is_its_end(autojump_clo
     assert ref.statistics().restarts == 0
 
 
+async def test_a_crash_of_a_terminated_child_is_not_its_parents(autojump_clock: Clock) -> None:
+    """R19, R20: a supervised child stays so while it drains; the runtime goes on."""
+
+    async def crash_later(_: Stagehand) -> None:
+        await trio.sleep(1)
+        raise ValueError("boom")
+
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Stagehand, restart="permanent")
+        other = await runtime.spawn(Stagehand)
+        await ref.tell(Do(crash_later))
+        await runtime.terminate(ref)
+
+        assert (await ref.wait_stopped()).reason == "crashed"
+        assert await other.ask(Echo("alive")) == "alive"
+
+
 async def test_the_end_of_a_runtime_overtakes_a_restart_of_a_group(autojump_clock: Clock) -> None:
     """R22: what is on its way down for a sibling's sake is not started again."""
 
