@@ -244,7 +244,7 @@ class Children:
             if child.order is not None and not is_cancelled and self._all_over is None:
                 if crash is not None:
                     _log.error("%r crashed as it was stopped", cell.name, exc_info=crash)
-                self._rest(child, incarnation, child.order, None)
+                self._rest(child, incarnation, child.order, crash)
             elif (
                 is_cancelled
                 or child.kind is None
@@ -322,7 +322,7 @@ class Children:
     ) -> None:
         """Put *child* between two incarnations, or end it if it is not to be started again."""
         if child not in order.start:
-            self._close(child, incarnation, None, "stopped")
+            self._close(child, incarnation, crash, "stopped")
             return
         for envelope, error in incarnation.loop.poison if incarnation is not None else ():
             request = envelope[1]

@@ -802,6 +802,28 @@ async def test_a_crash_of_a_terminated_child_is_not_its_parents(autojump_clock: 
         assert await other.ask(Echo("alive")) == "alive"
 
 
+async def test_a_temporary_child_that_crashes_as_it_is_stopped_ends_by_a_crash(
+    autojump_clock: Clock,
+) -> None:
+    """R19, I7: a restart of its siblings ends it, but its own crash is how it ended."""
+
+    async def crash_in_cleanup(_: Stagehand) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("boom")
+
+    async with open_runtime(supervision=Supervision("one_for_all")) as runtime:
+        first = await runtime.spawn(Stagehand, restart="permanent")
+        second = await runtime.spawn(Stagehand, restart="temporary")
+        await second.tell(Do(crash_in_cleanup))
+        await trio.sleep(1)
+        await crashed(first)
+        down = await second.wait_stopped()
+
+    assert (down.reason, repr(down.error)) == ("crashed", "ValueError('boom')")
+
+
 async def test_the_end_of_a_runtime_overtakes_a_restart_of_a_group(autojump_clock: Clock) -> None:
     """R22: what is on its way down for a sibling's sake is not started again."""
 
