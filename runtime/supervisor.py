@@ -240,6 +240,8 @@ class Children:
         cell, crash = child.cell, incarnation.crash
         if cell.restarts and not incarnation.started and not is_cancelled:
             crash = crash or incarnation.not_started  # a restart that failed counts as a crash
+        if child.order is not None and child.order not in self._orders:
+            is_cancelled = True  # as was the restart that it ended for: nobody would start it again
         try:
             if child.order is not None and not is_cancelled and self._all_over is None:
                 if crash is not None:
