@@ -129,12 +129,8 @@ class Loop:
     def vacate(self, slot: Slot) -> None:
         """Take *slot* off, and settle what it was cut off from."""
         if slot.running is not None:
-            envelope, slot.running = slot.running, None
-            self._settle(envelope, error=slot.ending or self._end_error())
-            self._cell.tally.cancelled += 1
-            self._ended(envelope, "cancelled")
-        if slot.exile is not None:
-            slot.exile.end(slot)
+            slot.ending = slot.ending or self._end_error()
+            self._settle_cancelled(slot)
         if slot.held is not None:
             envelope, slot.held = slot.held, None
             self._cell.put_back(envelope)

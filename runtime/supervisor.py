@@ -227,11 +227,13 @@ class Children:
         child.incarnation = None
         if cell.restarts and not incarnation.started and not is_cancelled:
             crash = crash or incarnation.not_started  # a restart that failed counts as a crash
+        if child.order is not None and child.order not in self._orders:
+            is_cancelled = True  # as was the restart that it ended for: nobody would start it again
         try:
             if child.order is not None and not is_cancelled and self._all_over is None:
                 if crash is not None:
                     _log.error("%r crashed as it was stopped", cell.name, exc_info=crash)
-                self._rest(child, incarnation, child.order, None)
+                self._rest(child, incarnation, child.order, crash)
             elif (
                 is_cancelled
                 or child.kind is None
@@ -309,7 +311,7 @@ class Children:
     ) -> None:
         """Put *child* between two incarnations, or end it if it is not to be started again."""
         if child not in order.start:
-            self._close(child, incarnation, None, "stopped")
+            self._close(child, incarnation, crash, "stopped")
             return
         for envelope, error in incarnation.loop.poison if incarnation is not None else ():
             request = envelope[1]
@@ -406,7 +408,8 @@ class Children:
         self._stage.check_run()
         child = next((c for c in self._children.values() if c.cell.name == ref.name), None)
         if child is not None and Ref(child.cell) == ref:
-            child.kind = None
+            if child.kind is not None:
+                child.kind = "temporary"  # still supervised: a crash while it drains goes nowhere
             order, child.order = child.order, None
             if order is not None:
                 self._forget(order)

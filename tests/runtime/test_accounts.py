@@ -12,11 +12,24 @@ from greenroom.runtime import (
     Event,
     HandlerSlow,
     Interrupted,
+    Ref,
     Refused,
     Runtime,
     open_runtime,
 )
-from tests.runtime.cast import Do, Echo, Ledger, Note, Nudge, Stagehand, Steered, hang, refuse
+from tests.runtime.cast import (
+    Do,
+    Echo,
+    Ledger,
+    Note,
+    Nudge,
+    Stagehand,
+    Steered,
+    hang,
+    outcome_of,
+    refuse,
+    stubborn,
+)
 from tests.sweep import Cut, sweep
 
 Clock = trio.testing.MockClock
@@ -259,3 +272,24 @@ async def test_askers_of_an_interrupted_family_are_told(autojump_clock: Clock) -
                 await runtime.find("child").ask(Do(hang))
 
     assert caught.value.reason == "new turn"
+
+
+async def test_what_an_interrupt_took_is_counted_so_also_if_a_cancel_comes_next(
+    autojump_clock: Clock,
+) -> None:
+    """R13, R22: its asker gets Interrupted, and the accounts say the same."""
+    outcomes: list[object] = []
+    refs: list[Ref] = []
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            async with open_runtime() as runtime:
+                refs.append(ref := await runtime.spawn(Stagehand))
+                nursery.start_soon(outcome_of, ref, Do(stubborn(2)), outcomes)
+                await trio.sleep(1)
+                ref.interrupt()
+                scope.cancel()
+                await trio.sleep_forever()
+    accounts = refs[0].statistics().accounts
+
+    assert outcomes == ["interrupted: interrupted"]
+    assert (accounts.interrupted, accounts.cancelled) == (1, 0)

@@ -33,7 +33,17 @@ from greenroom.runtime import (
     handles,
     open_runtime,
 )
-from tests.runtime.cast import Do, Echo, Note, Number, Pinned, Play, Stagehand
+from tests.runtime.cast import (
+    Do,
+    Echo,
+    Note,
+    Number,
+    Pinned,
+    Play,
+    Stagehand,
+    outcome_of,
+    stubborn,
+)
 from tests.sweep import Cut, sweep
 
 Clock = trio.testing.MockClock
@@ -805,6 +815,70 @@ async def test_a_crash_of_an_actor_that_was_told_to_stop_is_its_end(autojump_clo
 
     assert (down.reason, repr(down.error)) == ("crashed", "ValueError('boom')")
     assert ref.statistics().restarts == 0
+
+
+async def test_a_crash_of_a_terminated_child_is_not_its_parents(autojump_clock: Clock) -> None:
+    """R19, R20: a supervised child stays so while it drains; the runtime goes on."""
+
+    async def crash_later(_: Stagehand) -> None:
+        await trio.sleep(1)
+        raise ValueError("boom")
+
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Stagehand, restart="permanent")
+        other = await runtime.spawn(Stagehand)
+        await ref.tell(Do(crash_later))
+        await runtime.terminate(ref)
+
+        assert (await ref.wait_stopped()).reason == "crashed"
+        assert await other.ask(Echo("alive")) == "alive"
+
+
+async def test_a_temporary_child_that_crashes_as_it_is_stopped_ends_by_a_crash(
+    autojump_clock: Clock,
+) -> None:
+    """R19, I7: a restart of its siblings ends it, but its own crash is how it ended."""
+
+    async def crash_in_cleanup(_: Stagehand) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("boom")
+
+    async with open_runtime(supervision=Supervision("one_for_all")) as runtime:
+        first = await runtime.spawn(Stagehand, restart="permanent")
+        second = await runtime.spawn(Stagehand, restart="temporary")
+        await second.tell(Do(crash_in_cleanup))
+        await trio.sleep(1)
+        await crashed(first)
+        down = await second.wait_stopped()
+
+    assert (down.reason, repr(down.error)) == ("crashed", "ValueError('boom')")
+
+
+async def test_a_cancel_overtakes_the_restart_of_a_group(autojump_clock: Clock) -> None:
+    """R22, I3, I4: what crashed before it, and ends after it, is over for good; its asker is told."""
+    outcomes: list[object] = []
+
+    async def crash_above_a_slow_child(hand: Stagehand) -> None:
+        child = await hand.spawn(Stagehand)
+        await child.tell(Do(stubborn(3)))
+        await trio.sleep(1)
+        raise ValueError("boom")
+
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(2.5):
+                async with open_runtime(supervision=Supervision("one_for_all")) as runtime:
+                    first = await runtime.spawn(Stagehand, restart="permanent")
+                    second = await runtime.spawn(Stagehand, restart="permanent")
+                    await second.tell(Do(crash_above_a_slow_child))
+                    nursery.start_soon(outcome_of, second, Echo(), outcomes)
+                    await trio.sleep(2)
+                    await first.tell(Do(crash))
+                    await trio.sleep_forever()
+
+    assert outcomes == ["ActorStopped"]
 
 
 async def test_the_end_of_a_runtime_overtakes_a_restart_of_a_group(autojump_clock: Clock) -> None:
