@@ -178,6 +178,8 @@ class Loop:
             try:
                 with trio.CancelScope() as slot.scope:
                     slot.is_cancelled = False
+                    if cell.interrupt_pending:
+                        await self._hold(slot)
                     if slot.is_express:
                         over = await self._handle_express(slot)
                     else:
@@ -214,8 +216,6 @@ class Loop:
         envelope: Envelope | None
         content: Frame | Exchange | None
         taken = 1  # frames since the last checkpoint; one may have been handled again
-        if cell.interrupt_pending:
-            await self._hold(slot)
         while not slot.is_cancelled:
             if (taken := taken + 1) > _MOST_WITHOUT_CHECKPOINT:
                 taken = 1
@@ -266,8 +266,6 @@ class Loop:
         lane, turn = cell.mailbox.express, cell.turn
         assert lane is not None
         assert turn is not None
-        if cell.interrupt_pending:
-            await self._hold(slot)
         while not slot.is_cancelled:
             try:
                 envelope = await lane.take()
