@@ -62,6 +62,7 @@ class Cell(Intake):
         attention: The slots are to look around before they start a frame; see `loop`.
         skip_before: Interruptible envelopes below it are skipped (R2).
         slots: Its handler tasks; kept by the loop.
+        is_cut: A nursery that it runs in was cancelled, or may have been.
         is_fresh: Its first task waits for its first frame, and is no slot before that.
         children: The actors that it spawned, and that live; kept by `supervisor`.
         has_helpers: The actor may have tasks of its own beside its handlers.
@@ -97,6 +98,7 @@ class Cell(Intake):
         "has_helpers",
         "held",
         "interrupt_pending",
+        "is_cut",
         "is_fresh",
         "kind",
         "redeliver",
@@ -129,6 +131,7 @@ class Cell(Intake):
         self.skip_before = 0
         self.slots: tuple[Slot, ...] = ()
         self.children: Mapping[Cell, object] | None = None
+        self.is_cut = False
         self.is_fresh = False
         self.has_helpers = False
         self.held = 0
@@ -280,6 +283,11 @@ class Cell(Intake):
         """Take back one `hold`."""
         self.held -= 1
         self.go_on()
+
+    def cut_family(self) -> None:
+        """Have the actor, and all that it owns, look for a cancel before they start a frame (R22)."""
+        for cell in self.family():
+            cell.is_cut = cell.attention = True
 
     def go_on(self) -> None:
         """Let held slots look again."""

@@ -91,7 +91,9 @@ class Loop:
         """Where tasks of the incarnation run, other than the first: slots, children, helpers."""
         if self._inner is None:
             cell = self._cell
-            self._inner = InnerNursery(self._start_soon, cell.stage.context, cell.name, self.crash)
+            self._inner = InnerNursery(
+                *(self._start_soon, cell.stage.context, cell.name, self.crash, cell.cut_family)
+            )
         return self._inner
 
     async def close_inner(self) -> None:  # noqa: ASYNC910
@@ -298,6 +300,8 @@ class Loop:
         """
         cell = self._cell
         slot.held = envelope
+        if cell.is_cut:  # as the last handler, in a shield of its own, may not have noticed
+            await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_held(slot):
             await self._hold(slot)
         if cell.ending is not None:

@@ -1,6 +1,7 @@
 # ruff: noqa: PT012 - what raises is often the end of the block that the story is told in
 """Stopping, draining and the order of ends (R20, R22)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -391,3 +392,57 @@ async def test_frames_sent_after_a_crash_began_start_nothing(autojump_clock: Clo
             await trio.sleep_forever()
 
     assert [e.frame for e in ledger.of(DeadLetter)] == [Note("1"), Note("2")]
+
+
+def shielded(seconds: float) -> Callable[..., Any]:
+    """Return a handler that is in a shield all the time, and then returns as if nothing was."""
+
+    async def run(_: Actor) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(seconds)
+
+    return run
+
+
+async def test_a_cancelled_runtime_starts_nothing_more_behind_a_shield(
+    autojump_clock: Clock,
+) -> None:
+    """R9, R22: a handler that did not feel the cancel is the last; what is queued is left over."""
+    log: list[str] = []
+    with trio.move_on_after(1):
+        async with open_runtime() as runtime:
+            ref = await runtime.spawn(Stagehand, log)
+            await ref.tell(Do(shielded(2)))
+            await ref.tell_all(Note(str(n)) for n in range(5))
+            await trio.sleep_forever()
+
+    assert trio.current_time() == 2
+    assert log == ["on_stop"]
+    assert runtime.accounts().undelivered == 5
+
+
+async def test_the_children_of_a_crashed_actor_start_nothing_more_behind_a_shield(
+    autojump_clock: Clock,
+) -> None:
+    """R9, R19: so for actors that end with the one that owns them, and theirs."""
+    log: list[str] = []
+
+    async def raise_children(actor: Actor) -> None:
+        child = await actor.spawn(Stagehand, log)
+        await child.ask(Do(raise_one))
+        raise ValueError("boom")
+
+    async def raise_one(actor: Actor) -> None:
+        grandchild = await actor.spawn(Stagehand, log)
+        await grandchild.tell(Do(shielded(2)))
+        await grandchild.tell_all(Note(str(n)) for n in range(5))
+        await trio.sleep(1)
+
+    async with open_runtime() as runtime:
+        parent = await runtime.spawn(Stagehand, restart="temporary")
+        await parent.tell(Do(raise_children))
+        await parent.wait_stopped()
+        assert trio.current_time() == 2
+
+    assert log == ["on_stop", "on_stop"]
+    assert runtime.accounts().undelivered == 5
