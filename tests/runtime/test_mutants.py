@@ -47,7 +47,7 @@ MUTANTS: Final = (
         "loop.py",
         "        while not slot.is_cancelled:\n            if (taken",
         "        while True:\n            if (taken",
-        named("test_ask.py", "a_swallowed_cancel_starts_no_further_frame_in_a_cancelled_runtime"),
+        named("test_ask.py", "a_cancel_that_comes_too_late_does_not_hit_the_next_frame"),
     ),
     Mutant(
         "a reply that is made after the asker's cancel is thrown away (R7, I9)",

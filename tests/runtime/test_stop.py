@@ -409,8 +409,9 @@ async def test_a_cancelled_runtime_starts_nothing_more_behind_a_shield(
 ) -> None:
     """R9, R22: a handler that did not feel the cancel is the last; what is queued is left over."""
     log: list[str] = []
+    ledger = Ledger()
     with trio.move_on_after(1):
-        async with open_runtime() as runtime:
+        async with open_runtime(observers=[ledger]) as runtime:
             ref = await runtime.spawn(Stagehand, log)
             await ref.tell(Do(shielded(2)))
             await ref.tell_all(Note(str(n)) for n in range(5))
@@ -418,7 +419,7 @@ async def test_a_cancelled_runtime_starts_nothing_more_behind_a_shield(
 
     assert trio.current_time() == 2
     assert log == ["on_stop"]
-    assert runtime.accounts().undelivered == 5
+    assert [e.frame for e in ledger.of(DeadLetter)] == [Note(str(n)) for n in range(5)]
 
 
 async def test_the_children_of_a_crashed_actor_start_nothing_more_behind_a_shield(
