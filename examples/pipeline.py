@@ -42,13 +42,12 @@ async def main() -> None:
             await pipeline.send(Text("To be or not to be"))
             async for word in frames:
                 print(word)
-                match word:
-                    case Text("be"):
-                        pipeline.interrupt("the user speaks")
-                    case PipelineInterrupted():
-                        await pipeline.send(Text("Yes?"))
-                    case Text("Yes?"):
-                        break
+                if word == Text("be"):
+                    pipeline.interrupt("the user speaks")
+                elif isinstance(word, PipelineInterrupted):
+                    await pipeline.send(Text("Yes?"))
+                elif word == Text("Yes?"):
+                    break
         print("now to the end")
 
 
