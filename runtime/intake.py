@@ -36,11 +36,12 @@ _NOTHING: Final[Mapping[type, bool]] = {}
 class Room:
     """What a sender waits for whose frame does not fit; a `waits.Wait`."""
 
-    __slots__ = ("_intake", "lane")
+    __slots__ = ("_asks", "_intake", "lane")
 
-    def __init__(self, intake: "Intake", lane: Lane | None) -> None:
+    def __init__(self, intake: "Intake", lane: Lane | None, asks: Exchange | None = None) -> None:
         self._intake = intake
         self.lane = lane  # None: the data lane
+        self._asks = asks  # what the sender waits for next
 
     def blockers(self) -> Sequence[Slot] | None:
         # senders are let in in order; the first may be in, and not have noticed yet
@@ -48,7 +49,7 @@ class Room:
         lane = self._intake.mailbox.data if self.lane is None else self.lane.statistics
         let_in = len(rooms) - lane.tasks_waiting_send
         if self in rooms[:let_in]:
-            return None
+            return self._asks.blockers() if self._asks is not None else None
         return self._intake.blockers(express=self.lane is not None)
 
     def describe(self) -> str:
@@ -298,7 +299,8 @@ class Intake(ABC):
             slot = None
         began = trio.current_time()
         waiting = slot.waiting if slot is not None else None
-        room = room or Room(self, lane)
+        asks = request if type(request := envelope[1]) is Exchange else None
+        room = room or Room(self, lane, asks)
         if slot is not None:
             check_wait(slot, room)
             slot.waiting = room
