@@ -80,6 +80,7 @@ class Cell(Intake):
 
     __slots__ = (
         "_attempts",
+        "_cause",
         "_dead",
         "_down",
         "_drain",
@@ -148,6 +149,7 @@ class Cell(Intake):
         self._attempts: dict[int, int] | None = None  # crashes so far, by number, of those in again
         self._quarantined: deque[Quarantined] | None = None
         self._down: Down | None = None
+        self._cause: BaseException | None = None  # the crash that ended it, its own or a sibling's
         self._final: Tally | None = None  # its own, set with it
         self._drain: Alarm | None = None  # ends the draining; set by `stop`
         self._late: Alarm | None = None  # names what outlives `end_all`; set by it
@@ -171,7 +173,7 @@ class Cell(Intake):
         error = ActorStopped(
             f"<Ref {self.name!r}> {reason} before handling {type(frame).__name__}", reason
         )
-        error.__cause__ = self._down.error if self._down else None
+        error.__cause__ = self._cause
         return error
 
     # -- waits for this actor (R24)
@@ -441,9 +443,16 @@ class Cell(Intake):
         self.state = moved(ACTOR_MOVES, self.state, ActorState.STARTING)
         self.restarts += 1
 
-    def close(self, down: Down) -> None:
-        """Note the end: settle what is left in the mailbox, and tell those who wait for it."""
+    def close(self, down: Down, cause: BaseException | None = None) -> None:
+        """
+        Note the end: settle what is left in the mailbox, and tell those who wait for it.
+
+        Args:
+            down: How it ended.
+            cause: The crash of a sibling that took it along.
+        """
         self._down = down
+        self._cause = down.error or cause
         self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPED)
         self.look_again()
         self._forget_alarms()
