@@ -73,8 +73,10 @@ class Cell(Intake):
         again: Frames to handle before all others, in order: those that crashed an incarnation, those
             that were taken but not started, and an incarnation's first. At most two for each slot.
         restarts: How often it was restarted.
+        last_crash: What its last incarnation ended by, until the next begins; None: no crash.
         handler_seconds: Spent in handlers, where measured.
         turn: Which of its lanes has a handler run; None where there is no express lane.
+        interrupted: Called with the reason in the step of each interrupt; None: nobody is to know.
         abandon: Called by a stop while the actor is between incarnations; set by `supervisor`.
     """
 
@@ -99,9 +101,11 @@ class Cell(Intake):
         "has_helpers",
         "held",
         "interrupt_pending",
+        "interrupted",
         "is_cut",
         "is_fresh",
         "kind",
+        "last_crash",
         "redeliver",
         "restarts",
         "skip_before",
@@ -141,8 +145,10 @@ class Cell(Intake):
         self.redeliver = redeliver
         self.again: tuple[Envelope, ...] = ()
         self.restarts = 0
+        self.last_crash: BaseException | None = None
         self.handler_seconds = 0.0
         self.turn = Turn() if mailbox.express is not None else None
+        self.interrupted: Callable[[str], None] | None = None
         self.abandon: Callable[[], None] | None = None
         self._lot: trio.lowlevel.ParkingLot | None = None  # slots that may not go on yet
         self._interrupt_reason = ""  # of the last interrupt
@@ -188,7 +194,11 @@ class Cell(Intake):
             if slot.is_express is express and (slot.running is not None or slot.waiting is not None)
         ]
         slots = 1 if self.state is ActorState.STARTING or express else self.concurrency
-        return busy if len(busy) >= slots else None
+        if len(busy) >= slots:
+            return busy
+        # the data slot is at rest, but starts nothing before it has its turn back
+        lent = self.turn.express if self.turn is not None and self.turn.is_lent else None
+        return (lent,) if lent is not None and not express else None
 
     # -- interruption
 
@@ -235,6 +245,8 @@ class Cell(Intake):
         self.skip_before = self.number + 1
         self.attention = True
         self._interrupt_reason = reason
+        if self.interrupted is not None:
+            self.interrupted(reason)
         if self.state not in (ActorState.RUNNING, ActorState.STOPPING):
             return  # no handler, and nothing for on_interrupt to react to
         self.interrupt_pending = True
@@ -364,14 +376,19 @@ class Cell(Intake):
             if self.abandon is not None:
                 self.abandon()
             return
-        if self.is_open and self._drain is None and not self._is_idle:
-            self._drain = self.stage.alarms.set(
-                trio.current_time() + self.stage.drain_grace, lambda: self.end_all("stopped")
-            )
+        if self.is_open and not self._is_idle:
+            self.limit_drain()
         if self.state is ActorState.RUNNING:
             self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPING)
             self.look_again()
             self.mailbox.close_intake()
+
+    def limit_drain(self) -> None:
+        """Let it end within ``drain_grace``, if that is not seen to yet."""
+        if self._drain is None and self.ending is None:
+            self._drain = self.stage.alarms.set(
+                trio.current_time() + self.stage.drain_grace, lambda: self.end_all("stopped")
+            )
 
     @property
     def _is_idle(self) -> bool:
@@ -430,6 +447,7 @@ class Cell(Intake):
             self.inlet = self.mailbox.inlet
         self.state = moved(ACTOR_MOVES, self.state, ActorState.RESTARTING)
         self.ending = None
+        self.last_crash = error
         self.interrupt_pending = False
         self.has_helpers = False
         self.look_again()
@@ -441,6 +459,7 @@ class Cell(Intake):
     def restart(self) -> None:
         """Note the beginning of a further incarnation."""
         self.state = moved(ACTOR_MOVES, self.state, ActorState.STARTING)
+        self.last_crash = None
         self.restarts += 1
 
     def close(self, down: Down, cause: BaseException | None = None) -> None:

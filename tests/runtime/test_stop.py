@@ -10,6 +10,7 @@ import trio.testing
 
 from greenroom.runtime import (
     Actor,
+    ActorCrashed,
     ActorEnded,
     ActorStopped,
     DeadLetter,
@@ -28,6 +29,7 @@ from tests.runtime.cast import (
     Steered,
     Trio,
     after,
+    crash,
     hang,
     outcome_of,
     stubborn,
@@ -447,3 +449,34 @@ async def test_the_children_of_a_crashed_actor_start_nothing_more_behind_a_shiel
 
     assert log == ["on_stop", "on_stop"]
     assert runtime.accounts().undelivered == 5
+
+
+async def test_on_drained_is_bounded_in_an_idle_actor_too(autojump_clock: Clock) -> None:
+    """R20: what it waits for is cancelled at the grace, also where nothing was queued."""
+
+    class Waiting(Actor):
+        async def on_drained(self) -> None:
+            await trio.sleep_forever()
+
+    async with open_runtime(drain_grace=5) as runtime:
+        ref = await runtime.spawn(Waiting)
+        ref.stop()
+        await ref.wait_stopped()
+
+        assert trio.current_time() == 5
+
+
+async def test_a_child_that_crashes_during_the_start_is_named(autojump_clock: Clock) -> None:
+    """R13: the spawner's error says what happened, in words of its own."""
+
+    class Parent(Actor):
+        async def on_start(self) -> None:
+            child = await self.spawn(Stagehand)
+            await child.tell(Do(crash))
+            await trio.sleep_forever()
+
+    with pytest.raises(ValueError, match="boom"):
+        async with open_runtime() as runtime:
+            with pytest.raises(ActorCrashed, match="'parent'> crashed as it started: ValueError"):
+                await runtime.spawn(Parent, name="parent")
+            await trio.sleep_forever()
