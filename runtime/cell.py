@@ -75,6 +75,7 @@ class Cell(Intake):
         restarts: How often it was restarted.
         last_crash: What its last incarnation ended by, until the next begins; None: no crash.
         handler_seconds: Spent in handlers, where measured.
+        cause: The crash that ended it, its own or a sibling's that took it along; None till then.
         turn: Which of its lanes has a handler run; None where there is no express lane.
         interrupted: Called with the reason in the step of each interrupt; None: nobody is to know.
         abandon: Called by a stop while the actor is between incarnations; set by `supervisor`.
@@ -82,7 +83,6 @@ class Cell(Intake):
 
     __slots__ = (
         "_attempts",
-        "_cause",
         "_dead",
         "_down",
         "_drain",
@@ -94,6 +94,7 @@ class Cell(Intake):
         "abandon",
         "again",
         "attention",
+        "cause",
         "children",
         "concurrency",
         "ending",
@@ -155,7 +156,7 @@ class Cell(Intake):
         self._attempts: dict[int, int] | None = None  # crashes so far, by number, of those in again
         self._quarantined: deque[Quarantined] | None = None
         self._down: Down | None = None
-        self._cause: BaseException | None = None  # the crash that ended it, its own or a sibling's
+        self.cause: BaseException | None = None
         self._final: Tally | None = None  # its own, set with it
         self._drain: Alarm | None = None  # ends the draining; set by `stop`
         self._late: Alarm | None = None  # names what outlives `end_all`; set by it
@@ -179,7 +180,7 @@ class Cell(Intake):
         error = ActorStopped(
             f"<Ref {self.name!r}> {reason} before handling {type(frame).__name__}", reason
         )
-        error.__cause__ = self._cause
+        error.__cause__ = self.cause
         return error
 
     # -- waits for this actor (R24)
@@ -471,7 +472,7 @@ class Cell(Intake):
             cause: The crash of a sibling that took it along.
         """
         self._down = down
-        self._cause = down.error or cause
+        self.cause = down.error or cause
         self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPED)
         self.look_again()
         self._forget_alarms()

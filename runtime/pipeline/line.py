@@ -389,9 +389,10 @@ class Line:
             for side in self.sides:  # or what a stage has lost would hold them up for ever
                 side.forget(frame)
         if not arrival.came:
+            crash = next((cell.cause for cell in self.cells if cell.cause is not None), None)
             raise ActorStopped(
                 f"pipeline {self.name!r} ended before {type(frame).__name__} was through", "stopped"
-            )
+            ) from crash
 
     async def end(self) -> None:
         """Let everything go through, in both directions; see `End`."""

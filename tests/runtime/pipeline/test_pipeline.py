@@ -33,6 +33,7 @@ from greenroom.runtime.pipeline import (
 )
 from greenroom.runtime.restart import Supervision
 from greenroom.runtime.supervisor_actor import ChildSpec
+from greenroom.runtime.testing import run_seeded
 from tests.runtime.pipeline.cast import (
     Do,
     Pass,
@@ -414,6 +415,25 @@ async def test_a_crash_of_a_stage_is_a_crash_of_the_pipeline(autojump_clock: Moc
         async with open_runtime() as runtime, open_pipeline(runtime, Pass, Work) as pipeline:
             await pipeline.send(Do(crash))
             await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_crash_comes_out_bare_whatever_the_body_was_doing(seed: int) -> None:
+    """R14: what a send or a flush of that moment raises is its echo."""
+
+    async def main() -> None:
+        async with (
+            open_runtime() as runtime,
+            open_pipeline(runtime, Pass, Work, Pass, capacity=1) as pipeline,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(pipeline.flush)
+            await pipeline.send(Do(nap(1)))
+            await pipeline.send(Do(crash))
+            await pipeline.flush()
+
+    with pytest.raises(ValueError, match="boom"):
+        run_seeded(main, seed=seed)
 
 
 async def test_a_stage_that_is_restarted_goes_on_with_the_next_frame(
