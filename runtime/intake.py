@@ -318,7 +318,8 @@ class Intake(ABC):
                     self.need_slot()
                 await self.inlet.send(envelope)
         except (trio.ClosedResourceError, trio.BrokenResourceError):
-            raise self.stopped_error(frame) from None
+            error = self.stopped_error(frame)
+            raise error from error.__cause__  # the crash, of which this is an echo (R14)
         finally:
             if self.rooms is not None:
                 self.rooms.pop(room, None)
