@@ -71,9 +71,23 @@ class InnerNursery:
     def start_soon(
         self, function: Callable[..., Awaitable[object]], *args: Any, name: object = None
     ) -> None:
-        """Start a task; as `trio.Nursery.start_soon`. Checkpoint: never."""
+        """
+        Start a task; as `trio.Nursery.start_soon`.
+
+        Nothing is started for who is himself being cancelled, once the nursery has ended: the task
+        would be cancelled at once.
+
+        Raises:
+            RuntimeError: the actor is over.
+
+        Checkpoint: never.
+        """
         if self._nursery is not None:
-            self._nursery.start_soon(function, *args, name=name)
+            try:
+                self._nursery.start_soon(function, *args, name=name)
+            except RuntimeError:  # its last task is over
+                if self._closing:
+                    raise self._over_error() from None
             return
         if self._over is None:
             # a copy, as a context can't be entered twice and the caller may be in it
@@ -81,14 +95,22 @@ class InnerNursery:
             context.run(self._parent, self._run, name=f"{self._name} (inner nursery)")
             self._over = trio.Event()
         elif self._over.is_set():
-            raise RuntimeError(f"actor {self._name!r} is over; it starts no more tasks")
+            if self._closing:
+                raise self._over_error()
+            return
         self._pending.append((contextvars.copy_context(), function, args, name))
+
+    def _over_error(self) -> RuntimeError:
+        return RuntimeError(f"actor {self._name!r} is over; it starts no more tasks")
 
     async def start(
         self, function: Callable[..., Awaitable[object]], *args: Any, name: object = None
     ) -> Any:
         """Start a task and wait until it calls ``task_status.started()``. Checkpoint: always."""
         while self._nursery is None:
+            if self._over is not None and self._over.is_set():
+                await trio.lowlevel.checkpoint_if_cancelled()
+                raise self._over_error()
             opened = trio.Event()
             self.start_soon(_set, opened)
             await opened.wait()

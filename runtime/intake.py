@@ -321,7 +321,7 @@ class Intake(ABC):
                 await self.inlet.send(envelope)
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             error = self.stopped_error(frame)
-            raise error from error.__cause__  # what it has is the crash, if it was one (R14)
+            raise error from error.__cause__  # the crash, of which this is an echo (R14)
         finally:
             if self.rooms is not None:
                 self.rooms.pop(room, None)

@@ -480,3 +480,25 @@ async def test_a_child_that_crashes_during_the_start_is_named(autojump_clock: Cl
             with pytest.raises(ActorCrashed, match="'parent'> crashed as it started: ValueError"):
                 await runtime.spawn(Parent, name="parent")
             await trio.sleep_forever()
+
+
+async def test_a_helper_started_while_the_runtime_is_cancelled_is_no_crash(
+    autojump_clock: Clock,
+) -> None:
+    """R14, R18: it would be cancelled at once; only what ended the runtime comes out."""
+
+    async def cling(actor: Actor) -> None:
+        actor.nursery.start_soon(trio.sleep_forever)
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+            actor.nursery.start_soon(trio.sleep_forever)
+
+    with pytest.raises(ValueError, match="boom"):
+        async with open_runtime() as runtime:
+            await (await runtime.spawn(Stagehand)).tell(Do(cling))
+            await trio.testing.wait_all_tasks_blocked()
+            await (await runtime.spawn(Stagehand)).tell(Do(crash))
+            await trio.sleep_forever()

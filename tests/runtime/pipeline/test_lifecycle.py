@@ -702,3 +702,29 @@ async def test_pauses_that_overlap_last_until_the_last_is_over(autojump_clock: M
         await pipeline.flush()
 
         assert trio.current_time() == 3
+
+
+async def test_a_stage_that_is_cut_off_as_it_pushes_has_not_crashed(
+    autojump_clock: MockClock,
+) -> None:
+    """The stage below is over as well by then, which is nobody's fault."""
+
+    class Hanging(Work):
+        @handles_up
+        async def problem(self, frame: Problem) -> None:
+            await trio.sleep_forever()
+
+    async def push_on(stage: Stage) -> None:
+        for n in range(10):
+            await stage.push(Text(str(n)))
+
+    async with open_runtime(drain_grace=5) as runtime:
+        async with open_pipeline(runtime, Hanging, Pass, capacity=1) as pipeline:
+            pipeline.pause(pipeline.stages[1])
+            await pipeline.send(Do(push_on))
+            await wait_all_tasks_blocked()
+            await pipeline.stages[0].tell(upstream(Problem("x")))
+            await wait_all_tasks_blocked()
+            pipeline.resume()  # there is room, but the other handler has the turn
+        assert trio.current_time() == 5
+        assert runtime.living() == ()
