@@ -10,7 +10,7 @@ in several ways.
 import ast
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace as Record
 from typing import Any, Final
@@ -156,6 +156,13 @@ def outcome(f: Record) -> str:
         return f.left or f.fate if f.left or f.fate == "unsent" else "sent"
     is_read = f.mode == "ask" or f.emitted < f.want or f.fate == "unsent"
     return str(f.left or (f.fate if is_read else ""))
+
+
+def family(a: model.Actor) -> Iterator[model.Actor]:
+    """Return an iterator over *a* and all below it."""
+    yield a
+    for child in a.children:
+        yield from family(child)
 
 
 def crash_text(error: BaseException) -> str:
@@ -304,6 +311,18 @@ class TreeMachine(RuleBasedStateMachine):
     def addressees(self) -> list[int]:
         """Return those that are alive, and now and then one that is not."""
         return self.living() or [n for n in self.actors if n]
+
+    def interruptible(self) -> list[int]:
+        """
+        Return whom an interrupt lets go on in one way.
+
+        Not so an actor that then stops a child which, then, takes what was queued: either is first.
+        """
+        return [n for n in self.living() if not any(map(self.races, family(self.actors[n])))]
+
+    @staticmethod
+    def races(a: model.Actor) -> bool:
+        return bool(a.state == "stopping" and a.run and any(c.box for c in family(a) if c is not a))
 
     def top(self) -> list[int]:
         return [a.n for a in self.root.children if not a.order]
@@ -480,8 +499,8 @@ class TreeMachine(RuleBasedStateMachine):
 
         self.do(deed)
 
-    @there_are("living")
-    @rule(n=one_of("living"))
+    @there_are("interruptible")
+    @rule(n=one_of("interruptible"))
     def interrupt(self, n: int) -> None:
         self.tick()
         self.actors[n].interrupt()
