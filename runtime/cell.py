@@ -62,6 +62,7 @@ class Cell(Intake):
         attention: The slots are to look around before they start a frame; see `loop`.
         skip_before: Interruptible envelopes below it are skipped (R2).
         slots: Its handler tasks; kept by the loop.
+        is_cut: A nursery that it runs in was cancelled, or may have been.
         is_fresh: Its first task waits for its first frame, and is no slot before that.
         children: The actors that it spawned, and that live; kept by `supervisor`.
         has_helpers: The actor may have tasks of its own beside its handlers.
@@ -72,8 +73,11 @@ class Cell(Intake):
         again: Frames to handle before all others, in order: those that crashed an incarnation, those
             that were taken but not started, and an incarnation's first. At most two for each slot.
         restarts: How often it was restarted.
+        last_crash: What its last incarnation ended by, until the next begins; None: no crash.
         handler_seconds: Spent in handlers, where measured.
+        cause: The crash that ended it, its own or a sibling's that took it along; None till then.
         turn: Which of its lanes has a handler run; None where there is no express lane.
+        interrupted: Called with the reason in the step of each interrupt; None: nobody is to know.
         abandon: Called by a stop while the actor is between incarnations; set by `supervisor`.
     """
 
@@ -90,6 +94,7 @@ class Cell(Intake):
         "abandon",
         "again",
         "attention",
+        "cause",
         "children",
         "concurrency",
         "ending",
@@ -97,8 +102,11 @@ class Cell(Intake):
         "has_helpers",
         "held",
         "interrupt_pending",
+        "interrupted",
+        "is_cut",
         "is_fresh",
         "kind",
+        "last_crash",
         "redeliver",
         "restarts",
         "skip_before",
@@ -129,6 +137,7 @@ class Cell(Intake):
         self.skip_before = 0
         self.slots: tuple[Slot, ...] = ()
         self.children: Mapping[Cell, object] | None = None
+        self.is_cut = False
         self.is_fresh = False
         self.has_helpers = False
         self.held = 0
@@ -137,14 +146,17 @@ class Cell(Intake):
         self.redeliver = redeliver
         self.again: tuple[Envelope, ...] = ()
         self.restarts = 0
+        self.last_crash: BaseException | None = None
         self.handler_seconds = 0.0
         self.turn = Turn() if mailbox.express is not None else None
+        self.interrupted: Callable[[str], None] | None = None
         self.abandon: Callable[[], None] | None = None
         self._lot: trio.lowlevel.ParkingLot | None = None  # slots that may not go on yet
         self._interrupt_reason = ""  # of the last interrupt
         self._attempts: dict[int, int] | None = None  # crashes so far, by number, of those in again
         self._quarantined: deque[Quarantined] | None = None
         self._down: Down | None = None
+        self.cause: BaseException | None = None
         self._final: Tally | None = None  # its own, set with it
         self._drain: Alarm | None = None  # ends the draining; set by `stop`
         self._late: Alarm | None = None  # names what outlives `end_all`; set by it
@@ -168,7 +180,7 @@ class Cell(Intake):
         error = ActorStopped(
             f"<Ref {self.name!r}> {reason} before handling {type(frame).__name__}", reason
         )
-        error.__cause__ = self._down.error if self._down else None
+        error.__cause__ = self.cause
         return error
 
     # -- waits for this actor (R24)
@@ -183,7 +195,11 @@ class Cell(Intake):
             if slot.is_express is express and (slot.running is not None or slot.waiting is not None)
         ]
         slots = 1 if self.state is ActorState.STARTING or express else self.concurrency
-        return busy if len(busy) >= slots else None
+        if len(busy) >= slots:
+            return busy
+        # the data slot is at rest, but starts nothing before it has its turn back
+        lent = self.turn.express if self.turn is not None and self.turn.is_lent else None
+        return (lent,) if lent is not None and not express else None
 
     # -- interruption
 
@@ -230,6 +246,8 @@ class Cell(Intake):
         self.skip_before = self.number + 1
         self.attention = True
         self._interrupt_reason = reason
+        if self.interrupted is not None:
+            self.interrupted(reason)
         if self.state not in (ActorState.RUNNING, ActorState.STOPPING):
             return  # no handler, and nothing for on_interrupt to react to
         self.interrupt_pending = True
@@ -280,6 +298,11 @@ class Cell(Intake):
         """Take back one `hold`."""
         self.held -= 1
         self.go_on()
+
+    def cut_family(self) -> None:
+        """Have the actor, and all that it owns, look for a cancel before they start a frame (R22)."""
+        for cell in self.family():
+            cell.is_cut = cell.attention = True
 
     def go_on(self) -> None:
         """Let held slots look again."""
@@ -354,14 +377,19 @@ class Cell(Intake):
             if self.abandon is not None:
                 self.abandon()
             return
-        if self.is_open and self._drain is None and not self._is_idle:
-            self._drain = self.stage.alarms.set(
-                trio.current_time() + self.stage.drain_grace, lambda: self.end_all("stopped")
-            )
+        if self.is_open and not self._is_idle:
+            self.limit_drain()
         if self.state is ActorState.RUNNING:
             self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPING)
             self.look_again()
             self.mailbox.close_intake()
+
+    def limit_drain(self) -> None:
+        """Let it end within ``drain_grace``, if that is not seen to yet."""
+        if self._drain is None and self.ending is None:
+            self._drain = self.stage.alarms.set(
+                trio.current_time() + self.stage.drain_grace, lambda: self.end_all("stopped")
+            )
 
     @property
     def _is_idle(self) -> bool:
@@ -420,6 +448,7 @@ class Cell(Intake):
             self.inlet = self.mailbox.inlet
         self.state = moved(ACTOR_MOVES, self.state, ActorState.RESTARTING)
         self.ending = None
+        self.last_crash = error
         self.interrupt_pending = False
         self.has_helpers = False
         self.look_again()
@@ -431,11 +460,19 @@ class Cell(Intake):
     def restart(self) -> None:
         """Note the beginning of a further incarnation."""
         self.state = moved(ACTOR_MOVES, self.state, ActorState.STARTING)
+        self.last_crash = None
         self.restarts += 1
 
-    def close(self, down: Down) -> None:
-        """Note the end: settle what is left in the mailbox, and tell those who wait for it."""
+    def close(self, down: Down, cause: BaseException | None = None) -> None:
+        """
+        Note the end: settle what is left in the mailbox, and tell those who wait for it.
+
+        Args:
+            down: How it ended.
+            cause: The crash of a sibling that took it along.
+        """
         self._down = down
+        self.cause = down.error or cause
         self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPED)
         self.look_again()
         self._forget_alarms()

@@ -44,7 +44,7 @@ class Frame:
 
     #: True for frames that are taken before those of the data lane: they travel in a lane of their
     #: own, of the same capacity, so that a full data lane does not hold them up. For frames that
-    #: are told, to actors that handle this very class; any other actor has them as data.
+    #: are told, to actors with a handler for an express class; any other actor has them as data.
     express: ClassVar[bool] = False
 
 

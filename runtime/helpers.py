@@ -14,17 +14,32 @@ import trio
 from greenroom.runtime.groups import bare
 from greenroom.runtime.stage import Stage
 
-__all__ = ["InnerNursery"]
+__all__ = ["InnerNursery", "wait_cancelled"]
 
 _Start: TypeAlias = tuple[
     contextvars.Context, Callable[..., Awaitable[object]], tuple[Any, ...], object
 ]
 
 
+async def wait_cancelled(told: Callable[[], None]) -> None:
+    """
+    Wait to be cancelled, and call *told* in the very step in which that happens.
+
+    It may neither wait nor start anything, as Trio is at work then (R7).
+    """
+
+    def abort(_: object) -> trio.lowlevel.Abort:
+        told()
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    await trio.lowlevel.wait_task_rescheduled(abort)
+
+
 class InnerNursery:
     """A nursery opened when first used; it ends with `close`, or by the failure of a task in it."""
 
     __slots__ = (
+        "_cancelled",
         "_closing",
         "_context",
         "_failed",
@@ -41,11 +56,13 @@ class InnerNursery:
         context: contextvars.Context,
         name: str,
         failed: Callable[[BaseException], None],
+        cancelled: Callable[[], None],
     ) -> None:
         self._parent = parent  # start_soon of where the task that opens the nursery runs
         self._context = context
         self._name = name
         self._failed = failed  # told of the failure that ended the nursery
+        self._cancelled = cancelled  # told at once when it is cancelled, by whatever
         self._nursery: trio.Nursery | None = None  # set while it is open
         self._closing = False  # set by `close`
         self._over: trio.Event | None = None  # set when it is closed; None until first used
@@ -89,7 +106,7 @@ class InnerNursery:
                         context.run(_start_soon, self._nursery, function, args, name)
                     if self._closing:
                         self._nursery.cancel_scope.cancel(reason=f"{self._name!r} is over")
-                    await trio.sleep_forever()
+                    await wait_cancelled(self._cancelled)
         except trio.Cancelled:
             raise
         except BaseException as error:

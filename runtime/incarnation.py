@@ -19,7 +19,7 @@ import trio
 from greenroom.runtime.actor import Actor, Spawner, Timer, settle_in
 from greenroom.runtime.cell import Cell, DownReason
 from greenroom.runtime.envelope import Exchange, Slot
-from greenroom.runtime.errors import ActorStopped, MailboxFull, RequestError
+from greenroom.runtime.errors import ActorCrashed, ActorStopped, MailboxFull, RequestError
 from greenroom.runtime.events import ActorSpawned
 from greenroom.runtime.frames import ControlFrame, Frame
 from greenroom.runtime.groups import collapse, sole_leaf
@@ -299,6 +299,7 @@ class Incarnation:
 
     async def _drained(self, slot: Slot | None) -> None:
         """Run ``on_drained``, until the grace of the stop is over, if it is not already."""
+        self.cell.limit_drain()
         own = slot or self.loop.occupy()
         try:
             with trio.CancelScope() as own.scope:
@@ -340,7 +341,8 @@ class Incarnation:
             return False  # noqa: ASYNC910
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.crash is not None:
-            self.failed_start = self.loop.crash_error(starting.frame, self.crash)
+            self.failed_start = ActorCrashed(f"{self.ref!r} crashed as it started: {self.crash!r}")
+            self.failed_start.__cause__ = self.crash
         elif cell.ending is not None:
             self.failed_start = self._not_started("stopped")
         if cell.ending is not None or not done:

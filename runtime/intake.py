@@ -36,23 +36,24 @@ _NOTHING: Final[Mapping[type, bool]] = {}
 class Room:
     """What a sender waits for whose frame does not fit; a `waits.Wait`."""
 
-    __slots__ = ("_intake", "lane")
+    __slots__ = ("_asks", "intake", "lane")
 
-    def __init__(self, intake: "Intake", lane: Lane | None) -> None:
-        self._intake = intake
+    def __init__(self, intake: "Intake", lane: Lane | None, asks: Exchange | None = None) -> None:
+        self.intake = intake
         self.lane = lane  # None: the data lane
+        self._asks = asks  # what the sender waits for next
 
     def blockers(self) -> Sequence[Slot] | None:
         # senders are let in in order; the first may be in, and not have noticed yet
-        rooms = [room for room in self._intake.rooms or () if room.lane is self.lane]
-        lane = self._intake.mailbox.data if self.lane is None else self.lane.statistics
+        rooms = [room for room in self.intake.rooms or () if room.lane is self.lane]
+        lane = self.intake.mailbox.data if self.lane is None else self.lane.statistics
         let_in = len(rooms) - lane.tasks_waiting_send
         if self in rooms[:let_in]:
-            return None
-        return self._intake.blockers(express=self.lane is not None)
+            return self._asks.blockers() if self._asks is not None else None
+        return self.intake.blockers(express=self.lane is not None)
 
     def describe(self) -> str:
-        return f"waits for room in {self._intake.name!r}"
+        return f"waits for room in {self.intake.name!r}"
 
 
 class Intake(ABC):
@@ -71,6 +72,7 @@ class Intake(ABC):
         tally: How frames ended; the runtime's own once the actor is over.
         need_slot: Called when a frame finds no slot waiting for it; set while there may be more.
         rooms: The waits of senders for room, in order, until they are over.
+        on_drop: Told of each frame that the full mailbox drops by its policy; None: nobody is.
     """
 
     __slots__ = (
@@ -81,6 +83,7 @@ class Intake(ABC):
         "name",
         "need_slot",
         "number",
+        "on_drop",
         "quick",
         "rooms",
         "routes",
@@ -101,6 +104,7 @@ class Intake(ABC):
         self.tally = Tally()
         self.need_slot: Callable[[], None] | None = None
         self.rooms: dict[Room, None] | None = None
+        self.on_drop: Callable[[Frame], None] | None = None
         self._exiles = 0  # interrupts of its family that still have handlers cleaning up
         self._waits = 0  # how often a sender waited for room
 
@@ -298,7 +302,8 @@ class Intake(ABC):
             slot = None
         began = trio.current_time()
         waiting = slot.waiting if slot is not None else None
-        room = room or Room(self, lane)
+        asks = request if type(request := envelope[1]) is Exchange else None
+        room = room or Room(self, lane, asks)
         if slot is not None:
             check_wait(slot, room)
             slot.waiting = room
@@ -315,7 +320,8 @@ class Intake(ABC):
                     self.need_slot()
                 await self.inlet.send(envelope)
         except (trio.ClosedResourceError, trio.BrokenResourceError):
-            raise self.stopped_error(frame) from None
+            error = self.stopped_error(frame)
+            raise error from error.__cause__  # what it has is the crash, if it was one (R14)
         finally:
             if self.rooms is not None:
                 self.rooms.pop(room, None)
@@ -333,6 +339,8 @@ class Intake(ABC):
             return
         policy = self.mailbox.full
         self.tally.dropped += 1
+        if self.on_drop is not None:
+            self.on_drop(frame_in(envelope))
         if isinstance(request := envelope[1], Exchange):
             request.settle(
                 error=Dropped(

@@ -38,6 +38,7 @@ from greenroom.runtime.helpers import InnerNursery
 from greenroom.runtime.lifecycle import RequestState
 from greenroom.runtime.mailbox import is_tombstone
 from greenroom.runtime.stream import Emit, StreamExchange
+from greenroom.runtime.turn import Turn
 
 __all__ = ["Loop"]
 
@@ -91,7 +92,9 @@ class Loop:
         """Where tasks of the incarnation run, other than the first: slots, children, helpers."""
         if self._inner is None:
             cell = self._cell
-            self._inner = InnerNursery(self._start_soon, cell.stage.context, cell.name, self.crash)
+            self._inner = InnerNursery(
+                *(self._start_soon, cell.stage.context, cell.name, self.crash, cell.cut_family)
+            )
         return self._inner
 
     async def close_inner(self) -> None:  # noqa: ASYNC910
@@ -178,6 +181,8 @@ class Loop:
             try:
                 with trio.CancelScope() as slot.scope:
                     slot.is_cancelled = False
+                    if cell.interrupt_pending:
+                        await self._hold(slot)
                     if slot.is_express:
                         over = await self._handle_express(slot)
                     else:
@@ -214,8 +219,6 @@ class Loop:
         envelope: Envelope | None
         content: Frame | Exchange | None
         taken = 1  # frames since the last checkpoint; one may have been handled again
-        if cell.interrupt_pending:
-            await self._hold(slot)
         while not slot.is_cancelled:
             if (taken := taken + 1) > _MOST_WITHOUT_CHECKPOINT:
                 taken = 1
@@ -266,31 +269,53 @@ class Loop:
         lane, turn = cell.mailbox.express, cell.turn
         assert lane is not None
         assert turn is not None
-        if cell.interrupt_pending:
-            await self._hold(slot)
         while not slot.is_cancelled:
-            try:
-                envelope = await lane.take()
-            except trio.EndOfChannel:
-                return True  # noqa: ASYNC910
+            envelope = self._take_again(slot)
+            if envelope is None:
+                try:
+                    envelope = await lane.take()
+                except trio.EndOfChannel:
+                    return True  # noqa: ASYNC910
             slot.held = envelope
             cell.attention = True  # so that the data slot looks whether the turn is wanted
             try:
-                await turn.borrow(slot)
+                await self._borrow(slot, turn)
                 if await self._may_start(slot, envelope):
                     await self._handle(slot, envelope)
             finally:
                 turn.give_back()
         return False  # noqa: ASYNC910
 
+    async def _borrow(self, slot: Slot, turn: Turn) -> None:  # noqa: ASYNC910
+        """
+        Wait until the express *slot* has the turn and may use it.
+
+        While it may not, it has no turn: a handler that rests would wait for it in vain.
+        """
+        cell = self._cell
+        await turn.borrow(slot)
+        while cell.held or (cell.interrupt_pending and cell.is_interrupting):
+            turn.put_off()
+            await cell.wait_go_on()
+            await turn.borrow(slot)
+
     async def _handle_again(self, slot: Slot) -> None:  # noqa: ASYNC910
         """Handle what is to be handled before all others; see `Cell.again`."""
-        cell = self._cell
-        while cell.again and not slot.is_cancelled:  # noqa: ASYNC913
-            envelope, *rest = cell.again
-            cell.again = tuple(rest)
-            if not cell.attention or await self._may_start(slot, envelope):
+        while not slot.is_cancelled:  # noqa: ASYNC913
+            if (envelope := self._take_again(slot)) is None:
+                return  # noqa: ASYNC910
+            if not self._cell.attention or await self._may_start(slot, envelope):
                 await self._handle(slot, envelope)
+
+    def _take_again(self, slot: Slot) -> Envelope | None:
+        """Take the first of what is to be handled before all others in the lane of *slot*."""
+        cell = self._cell
+        has_express = cell.mailbox.express is not None
+        for n, envelope in enumerate(cell.again):
+            if (has_express and frame_in(envelope).express) is slot.is_express:
+                cell.again = (*cell.again[:n], *cell.again[n + 1 :])
+                return envelope
+        return None
 
     async def _may_start(self, slot: Slot, envelope: Envelope) -> bool:
         """
@@ -300,6 +325,8 @@ class Loop:
         """
         cell = self._cell
         slot.held = envelope
+        if cell.is_cut:  # as the last handler, in a shield of its own, may not have noticed
+            await trio.lowlevel.checkpoint_if_cancelled()
         if self._is_held(slot):
             await self._hold(slot)
         if cell.ending is not None:
@@ -326,26 +353,34 @@ class Loop:
     def _is_held(self, slot: Slot) -> bool:
         """Tell whether there is a reason for *slot* not to start a frame."""
         cell = self._cell
-        if cell.held or cell.interrupt_pending or self._hook_runs:
+        if cell.held or cell.interrupt_pending:
             return True
-        return cell.turn is not None and not slot.is_express and cell.turn.is_asked
+        if slot.is_express:
+            return False  # it has the turn, so the hook rests, if it runs at all
+        return self._hook_runs or (cell.turn is not None and cell.turn.is_asked)
 
     async def _hold(self, slot: Slot) -> None:  # noqa: ASYNC910
         """Wait until nothing holds frames back; run ``on_interrupt`` if it is due (R17)."""
         cell = self._cell
+        turn = cell.turn if not slot.is_express else None
         while self._is_held(slot):
-            if cell.turn is not None and not slot.is_express and cell.turn.is_asked:
-                await cell.turn.wait_back(slot)
+            if turn is not None and turn.is_asked:
+                await turn.wait_back(slot)
             elif cell.held or self._hook_runs or cell.is_interrupting:
                 await cell.wait_go_on()
             else:
                 cell.interrupt_pending = False
                 self._hook_runs = True
                 cell.attention = True
+                if turn is not None:
+                    turn.runs_hook = True
                 try:
                     await self._actor.on_interrupt()
                 finally:
                     self._hook_runs = False
+                    if turn is not None:
+                        turn.runs_hook = False
+                        turn.offer()
                     cell.go_on()
 
     def _method(self, frame: Frame) -> Callable[..., Any]:

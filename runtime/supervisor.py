@@ -92,6 +92,7 @@ class Children:
         # the restarts under way, and the scope around the waiting that each begins with
         self._orders: dict[Restart[_Child], trio.CancelScope] = {}
         self._all_over: trio.Event | None = None  # set once all are; made by `stop_all`
+        self._failure: BaseException | None = None  # what went up, and so took the others along
         if parent is not None:
             parent.children = self.cells
 
@@ -245,6 +246,7 @@ class Children:
                     # it reached its supervisor, which is ending itself
                     _log.error("%r crashed as its parent ended", cell.name, exc_info=crash)
                 elif crash is not None:
+                    self._failure = crash
                     raise crash  # also out of a cancellation, which would hide it (I7)
             else:
                 self._decide(child, incarnation, crash)
@@ -293,12 +295,11 @@ class Children:
         else:
             self._close(child, incarnation, crash, "stopped")
             if isinstance(decision, GiveUp):
-                if crash is None:
-                    raise TooManyRestarts(
-                        f"{name!r}, which is permanent, stopped more than "
-                        f"{self._supervision.restarts} times in {self._supervision.within:g} s"
-                    )
-                raise crash
+                self._failure = crash or TooManyRestarts(
+                    f"{name!r}, which is permanent, stopped more than "
+                    f"{self._supervision.restarts} times in {self._supervision.within:g} s"
+                )
+                raise self._failure
             if crash is not None:
                 _log.error("%r crashed and is not restarted", name, exc_info=crash)
 
@@ -340,7 +341,10 @@ class Children:
             self._forget(order)
         del self._children[cell]
         self._names.remove(cell)
-        cell.close(Down(cell.name, "crashed" if crash is not None else reason, crash))
+        cell.close(
+            Down(cell.name, "crashed" if crash is not None else reason, crash),
+            self._failure if reason == "cancelled" else None,
+        )
         if self._all_over is not None:
             self._stop_last()
 

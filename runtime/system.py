@@ -14,6 +14,7 @@ from greenroom.runtime.actor import Actor
 from greenroom.runtime.cell import Cell
 from greenroom.runtime.events import DeadLetter, Observer
 from greenroom.runtime.groups import bare
+from greenroom.runtime.helpers import wait_cancelled
 from greenroom.runtime.inspection import ActorNode, report, tree
 from greenroom.runtime.names import Names
 from greenroom.runtime.options import SpawnOptions
@@ -181,6 +182,11 @@ class Runtime:
         for child in self._children.cells:
             yield from child.family()
 
+    def cut(self) -> None:
+        """Have every actor start no further frame; told when the runtime is cancelled (R22)."""
+        for child in self._children.cells:
+            child.cut_family()
+
     async def stop(self) -> None:
         """
         Stop every actor, the last spawned first, each with its drain; the block's end does so too.
@@ -249,9 +255,11 @@ async def open_runtime(
                 with bare():
                     async with trio.open_nursery() as nursery:
                         runtime = Runtime(stage, nursery.start_soon, supervision or Supervision())
+                        nursery.start_soon(wait_cancelled, runtime.cut, name=f"{name} (sentry)")
                         try:
                             yield runtime
                             await runtime.stop()
+                            nursery.cancel_scope.cancel(reason="every actor is over")
                         except BaseException:
                             stage.alarms.set(
                                 trio.current_time() + cleanup_grace, stage.name_occupants

@@ -3,9 +3,10 @@ Which of an actor's two lanes has its handler run: one at a time, so that its st
 
 An actor that handles express frames has a slot for each lane. The data slot has the turn, and lends
 it to the express slot whenever it runs no handler: while it waits for a frame, and between two. It
-lends it too while its handler *rests*, that is, waits for room in a mailbox further down; so what
-comes the other way is handled meanwhile, and two neighbours that send to one another do not wait
-for each other for ever. A handler that rests has the turn again before it goes on.
+lends it too while its handler, or ``on_interrupt``, *rests*, that is, waits for room in a mailbox
+further down; so what comes the other way is handled meanwhile, and two neighbours that send to one
+another do not wait for each other for ever. A handler that rests has the turn again before it goes
+on. An express slot that is held up otherwise, by a pause say, has no turn meanwhile.
 
 The turn is asked for only by the express slot, so that the data lane pays nothing for it.
 """
@@ -48,21 +49,25 @@ class Turn:
         data: The slot of the data lane, while there is one; kept by the loop.
         express: The slot that has the turn lent, or wants it.
         is_lent: It has it.
+        runs_hook: The data slot runs ``on_interrupt``, which is no frame's handler.
     """
 
-    __slots__ = ("_lot", "_rests", "data", "express", "is_lent")
+    __slots__ = ("_lot", "_rests", "data", "express", "is_lent", "runs_hook")
 
     def __init__(self) -> None:
         self.data: Slot | None = None
         self.express: Slot | None = None
         self.is_lent = False
+        self.runs_hook = False
         self._rests = False  # the data slot's handler waits for room
         self._lot = trio.lowlevel.ParkingLot()  # whoever waits for it
 
     @property
     def is_free(self) -> bool:
         """Whether the data slot runs no handler, or one that rests."""
-        return self.data is None or self.data.running is None or self._rests
+        if self.data is None or self._rests:
+            return True
+        return self.data.running is None and not self.runs_hook
 
     @property
     def is_asked(self) -> bool:
@@ -88,6 +93,11 @@ class Turn:
         while not self.is_free:  # noqa: ASYNC913
             await self._wait(slot)
         self.is_lent = True
+
+    def put_off(self) -> None:
+        """Give the turn back, as something else holds the express slot up, but go on wanting it."""
+        self.is_lent = False
+        self.offer()
 
     def give_back(self) -> None:
         """Note that the express slot has the turn no more, and wants it no more."""

@@ -6,10 +6,14 @@ import importlib
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
+import attrs
 import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+from greenroom.runtime import Event
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -89,6 +93,24 @@ def test_every_promise_and_rule_has_its_place() -> None:
     numbers = re.findall(r"^### ([IR]\d+) ", page, re.MULTILINE)
 
     assert numbers == [f"I{n}" for n in range(1, 14)] + [f"R{n}" for n in range(1, 31)]
+
+
+def test_the_table_of_events_is_complete() -> None:
+    """The page on inspection has each event with all its fields."""
+    rows = (ROOT / "docs/inspection.md").read_text().splitlines()
+
+    for kind in get_args(Event):
+        names = [field.name for field in attrs.fields(kind) if field.name not in ("at", "actor")]
+        (row,) = [row for row in rows if row.startswith(f"| `{kind.__name__}` |")]
+        assert row.endswith(f"| {', '.join(f'`{name}`' for name in names)} |"), row
+
+
+def test_every_page_is_in_the_index() -> None:
+    """A page that no toctree names would be found by nobody."""
+    index = (ROOT / "docs/index.md").read_text().splitlines()
+
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.stem in {"index", *index}, page.name
 
 
 def test_news_fragments_are_named_for_the_changelog() -> None:

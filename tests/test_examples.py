@@ -52,4 +52,6 @@ def test_example_is_short_and_says_what_it_leaves_out(program: Path) -> None:
 
 def test_there_are_examples() -> None:
     """The tests above walk a list that is not empty."""
-    assert {"agent", "fastapi_guest", "greeter"} <= {program.stem for program in WITH_TWIN}
+    assert {"agent", "fastapi_guest", "greeter", "interrupt", "pipeline", "supervised"} <= {
+        program.stem for program in WITH_TWIN
+    }

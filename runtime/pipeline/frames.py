@@ -51,7 +51,13 @@ class End(Lifecycle):
 
 @frame
 class Mark(Lifecycle):
-    """What was sent into parallel branches before it has left this one, or never will."""
+    """
+    What was sent into parallel branches before it has left this one, or never will.
+
+    One that is lost is made up for by the next.
+    """
+
+    uninterruptible = False
 
     junction: int
     """Which branches, of those of a pipeline, and in which direction."""

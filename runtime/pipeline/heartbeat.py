@@ -97,14 +97,18 @@ class Monitor:
 
     def _sample(self, position: Position) -> _Sample:
         cell, slot = position.cell, position.slot
-        is_waiting = slot is not None and slot.waiting is not None
+        is_over = position.is_over or cell is None or not cell.is_open
+        is_held_up = slot is not None and self._line.holds_up(slot)
         return _Sample(
             progress=position.progress,
             answered=position.beat == self._number,
-            is_busy=slot is None
-            or slot.running is not None
-            or (cell is not None and cell.mailbox.has_backlog),
-            is_excused=position.is_over or position.is_paused or is_waiting or cell is None,
+            is_busy=not is_over
+            and (
+                slot is None
+                or slot.running is not None
+                or (cell is not None and cell.mailbox.has_backlog)
+            ),
+            is_excused=is_over or position.is_paused or is_held_up,
         )
 
     def _judge(self, position: Position, before: _Sample, now: _Sample) -> None:

@@ -10,9 +10,11 @@ from typing import Final, Protocol
 import trio
 
 from greenroom.runtime.cell import Cell
-from greenroom.runtime.envelope import Slot, frame_in
+from greenroom.runtime.envelope import Exchange, Slot, frame_in
 from greenroom.runtime.errors import ActorStopped, MailboxFull
 from greenroom.runtime.frames import ControlFrame, Frame, Request, StreamRequest
+from greenroom.runtime.intake import Room
+from greenroom.runtime.lifecycle import ActorState
 from greenroom.runtime.pipeline.frames import (
     End,
     Lifecycle,
@@ -21,7 +23,7 @@ from greenroom.runtime.pipeline.frames import (
     Upstream,
     upstream,
 )
-from greenroom.runtime.pipeline.links import Link, Port, Unlinked
+from greenroom.runtime.pipeline.links import Link, Port, Side, Unlinked
 from greenroom.runtime.pipeline.outlet import Outlet
 from greenroom.runtime.ref import Ref, cell_of
 from greenroom.runtime.stacks import place_of
@@ -65,6 +67,7 @@ class Position:
         below: The stage below, while frames may take the short way there; see `push_shortly`.
         down, up: Where its frames go.
         from_above, from_below: Where frames for it are put.
+        on_drop: Told of each frame that its full mailbox drops: the branches that it stands in.
     """
 
     __slots__ = (
@@ -80,6 +83,7 @@ class Position:
         "is_over",
         "line",
         "name",
+        "on_drop",
         "pushed",
         "ref",
         "spawn",
@@ -109,7 +113,10 @@ class Position:
         self.up: Link = Unlinked()
         self.from_above: Link = Port(self, lambda: self.down)
         self.from_below: Link = Port(self, lambda: self.up)
-        self._pauses: set[str] = set()  # who wants it to pause: itself, the pipeline
+        self.on_drop: tuple[Callable[[Frame], None], ...] = ()
+        self._pauses: set[object] = (
+            set()
+        )  # who wants it to pause; holds the cell, once there is one
 
     def join(self, down: Link, up: Link) -> None:
         """Say where frames go from here."""
@@ -171,6 +178,18 @@ class Position:
         finally:
             await turn.resume()  # noqa: ASYNC102 - does not wait once cancelled
 
+    def settle(self, ref: Ref) -> None:
+        """Note that the stage was spawned."""
+        self.ref = ref
+        if self.on_drop:
+            cell_of(ref).on_drop = self._dropped
+        if self._pauses:  # since its on_start
+            cell_of(ref).hold()
+
+    def _dropped(self, frame: Frame) -> None:
+        for tell in self.on_drop:
+            tell(frame)
+
     def start(self) -> None:
         """Note that every stage is there."""
         self.below = self.down.cell if isinstance(self.down, Port) else None
@@ -182,27 +201,37 @@ class Position:
         """Whether it is to start no further frame."""
         return bool(self._pauses)
 
-    def pause(self, by: str = "stage") -> None:
+    def pause(self, by: object = "stage") -> None:
         """Start no further frame, express frames included, until `resume` by the same."""
         if self.cell is not None and not self._pauses:
             self.cell.hold()
         self._pauses.add(by)
 
-    def resume(self, by: str = "stage") -> None:
+    def resume(self, by: object = "stage") -> None:
         """Go on, unless somebody else wants the pause; a no-op if there was none."""
         if by in self._pauses:
             self._pauses.remove(by)
             if self.cell is not None and not self._pauses:
                 self.cell.release()
 
+    def forget_pauses(self) -> None:
+        """Go on, unless the pipeline wants the pause: another incarnation knows of no other."""
+        for by in self._pauses - {"pipeline"}:
+            self.resume(by)
+
     # -- what it does now
 
     @property
     def slot(self) -> Slot | None:
-        """That of its tasks which handles something, else any; None if it has none now."""
+        """
+        That of its tasks which handles something, else any; None if it has none now.
+
+        Of two, that which does not wait for the other, or for room.
+        """
         slots = self.cell.slots if self.cell is not None else ()
         busy = [slot for slot in slots if slot.running is not None]
-        return next(iter((*busy, *slots)), None)
+        at_work = [slot for slot in busy if not self.line.holds_up(slot)]
+        return next(iter((*at_work, *busy, *slots)), None)
 
     @property
     def progress(self) -> tuple[int, ...]:
@@ -236,6 +265,7 @@ class Line:
         owner: The actor that owns the stages; set when it starts, with the next two.
         spawn: Spawns a child of the owner.
         restarted: Told of a stage that is restarted.
+        sides: All branches, wherever they begin.
         positions: In the order in which frames going down pass them; branch after branch.
         entry: Where frames from outside go down from.
         entry_up: Where frames from outside go up from.
@@ -250,6 +280,7 @@ class Line:
         self.owner: Cell | None = None
         self.spawn: Callable[..., Awaitable[Ref]] | None = None
         self.restarted: Callable[[Position], None] = lambda _: None
+        self.sides: Sequence[Side] = ()
         self.positions: Sequence[Position] = ()
         self.entry: Link = Unlinked()
         self.entry_up: Link = Unlinked()
@@ -269,12 +300,28 @@ class Line:
         """The actors of the stages that were spawned."""
         return [cell for position in self.positions if (cell := position.cell) is not None]
 
+    def holds_up(self, slot: Slot) -> bool:
+        """Tell whether *slot* waits for others of the pipeline, or its readers, and so is blameless."""
+        match slot.waiting:
+            case None | Exchange():
+                return False
+            case Room() as room:
+                return room.intake in self.cells
+            case _:
+                return True
+
     # -- in one step
 
     def interrupt(self, reason: str, spare: Slot | None = None) -> None:
         """Interrupt every stage, and tell both ends (R2, R21); what *spare* handles goes on."""
         assert self.owner is not None
-        self.owner.interrupt(reason, spare)
+        if self.owner.state is ActorState.STOPPED:
+            self.tell_ends(reason)
+        else:
+            self.owner.interrupt(reason, spare)  # it tells them
+
+    def tell_ends(self, reason: str) -> None:
+        """Have readers skip what they have not read; called in each interrupt of the owner."""
         for outlet in (self.sink, self.source):
             outlet.interrupt(PipelineInterrupted(reason))
 
@@ -339,10 +386,13 @@ class Line:
             await arrival.over.wait()
         finally:
             outlet.forget(frame)
+            for side in self.sides:  # or what a stage has lost would hold them up for ever
+                side.forget(frame)
         if not arrival.came:
+            crash = next((cell.cause for cell in self.cells if cell.cause is not None), None)
             raise ActorStopped(
                 f"pipeline {self.name!r} ended before {type(frame).__name__} was through", "stopped"
-            )
+            ) from crash
 
     async def end(self) -> None:
         """Let everything go through, in both directions; see `End`."""

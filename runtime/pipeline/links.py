@@ -99,8 +99,10 @@ class Port:
                 self._count = 0
                 await cell.put(envelope)
         except ActorStopped:
-            if not self._target.is_optional:
+            if not self._target.is_optional and not isinstance(inner(frame), Lifecycle):
                 raise
+            if not isinstance(frame, Upstream):  # it may wait below for what would wait here
+                await cell.wait_stopped()  # or *frame* would overtake what it still handles
             await self._beyond().put(frame)
 
     @property
@@ -134,13 +136,24 @@ class _Fan:
             finally:
                 del self._gone[id(content)]
             return
-        await self._put_all(frame)
+        if isinstance(content, Mark):
+            await self._put_all(frame)
+            return
+        try:
+            await self._put_all(frame)
+        finally:
+            self._junction.entered(entered)
         if (mark := self._junction.mark()) is not None:
             await self._put_all(upstream(mark) if isinstance(frame, Upstream) else mark)
 
     async def _put_all(self, frame: Frame) -> None:  # noqa: ASYNC910 - as above
         for entry in self._entries:
             await entry.put(frame)
+
+    def forget(self, frame: Lifecycle) -> None:
+        """Wait no longer for what will never leave all branches."""
+        self._junction.forget(frame)
+        self.left(frame)
 
     def left(self, frame: Frame) -> None:
         """Note that a lifecycle frame has left every branch."""
@@ -184,10 +197,14 @@ class Side:
                 _Exit(self._down, n, self._fan_down, down), _Exit(self._up, n, self._fan_up, up)
             )
 
-    @property
-    def known(self) -> int:
-        """How many frames are known to be in the branches."""
-        return len(self._down) + len(self._up)
+    def dropped(self, branch: int, frame: Frame) -> None:
+        """Note that the full mailbox of a stage in *branch* dropped *frame*; only data lanes do."""
+        self._down.drop(branch, frame)
+
+    def forget(self, frame: Lifecycle) -> None:
+        """Give up on *frame*, which may be lost in a branch; it goes on no more from here."""
+        self._fan_down.forget(frame)
+        self._fan_up.forget(frame)
 
 
 # -- a chain of places

@@ -3,7 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Callable
-from itertools import count
+from itertools import count, pairwise
 from typing import Any, TypeAlias, Union
 
 import attrs
@@ -57,13 +57,24 @@ class _Builder:
         self._junctions = count(1)
         self._names: Counter[str] = Counter()
         self.positions: list[Position] = []
+        self.sides: list[Side] = []
 
     def chain(self, parts: tuple[Part, ...]) -> Chain:
         return Chain([self.place(part) for part in parts])
 
     def place(self, part: Part) -> Place:
         if isinstance(part, Branches):
-            return Side([self.chain(branch) for branch in part.branches], self._junctions)
+            bounds = [len(self.positions)]
+            chains: list[Chain] = []
+            for branch in part.branches:
+                chains.append(self.chain(branch))
+                bounds.append(len(self.positions))
+            side = Side(chains, self._junctions)
+            for n, (first, end) in enumerate(pairwise(bounds)):
+                for position in self.positions[first:end]:
+                    position.on_drop = (*position.on_drop, functools.partial(side.dropped, n))
+            self.sides.append(side)
+            return side
         spec = part if isinstance(part, ChildSpec) else None
         if spec is None:
             if not callable(part):
@@ -113,6 +124,11 @@ class _Made:
                 f"a part of a pipeline must be a Stage or return one, but "
                 f"{self.spec.factory!r} gave {made!r}"
             )
+        if made.__position__ not in (None, self.position):
+            raise RuntimeError(
+                f"{self.spec.factory!r} gave a stage that has another place in a pipeline already; "
+                f"it must make a new one each time"
+            )
         if self.position.ref is not None:
             self.position.line.restarted(self.position)
         take_place(made, self.position)
@@ -125,21 +141,27 @@ def _kind(factory: Callable[..., Any]) -> str:
     return str(getattr(factory, "__name__", type(factory).__name__)).strip("<>").lower()
 
 
+def _may_begin_with_branches(parts: tuple[Part, ...]) -> bool:
+    lasting = (p for p in parts if not (isinstance(p, ChildSpec) and p.restart == "temporary"))
+    return isinstance(next(lasting, None), Branches)
+
+
 def build(line: Line, parts: tuple[Part, ...], capacity: int = DEFAULT_CAPACITY) -> Chain:
     """
     Make the places of *line*, not joined yet, and note its positions.
 
     Frames from outside go into one mailbox, so that they are sent or not (I1); so there is an
-    `Entrance` where branches are the first or the last part.
+    `Entrance` where branches are the first or the last part, or can be as optional stages are over.
     """
     if not parts:
         raise ValueError("a pipeline needs at least one part: open_pipeline(runtime, MyStage)")
-    if isinstance(parts[0], Branches):
+    if _may_begin_with_branches(parts):
         parts = (Entrance, *parts)
-    if isinstance(parts[-1], Branches):
+    if _may_begin_with_branches(parts[::-1]):
         parts = (*parts, Entrance)
     builder = _Builder(line, capacity)
     chain = builder.chain(parts)
     line.positions = tuple(builder.positions)
+    line.sides = tuple(builder.sides)
     line.entry, line.entry_up = chain.from_above, chain.from_below
     return chain

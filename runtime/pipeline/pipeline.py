@@ -65,6 +65,7 @@ class _Owner(Actor):
     async def on_start(self) -> None:
         line = self._line
         line.owner = cell_of(self.ref)
+        line.owner.interrupted = line.tell_ends
         line.spawn = self.spawn
         line.restarted = self._restarted
         await self._start_stages()
@@ -86,7 +87,7 @@ class _Owner(Actor):
         for position in self._line.positions:
             self._line.starting = position
             try:
-                position.ref = await position.spawn(position)
+                position.settle(await position.spawn(position))
             except Exception as exc:
                 position.is_over = True
                 if position.is_optional:
@@ -101,9 +102,8 @@ class _Owner(Actor):
 
     def _restarted(self, position: Position) -> None:
         assert position.cell is not None
-        quarantined = position.cell.statistics().quarantined
-        error = quarantined[-1].error if quarantined else None
-        self.nursery.start_soon(self._line.report_crash, position, error)
+        if (error := position.cell.last_crash) is not None:  # else a sibling's, or it had stopped
+            self.nursery.start_soon(self._line.report_crash, position, error)
 
     async def _watch_over(self, position: Position) -> None:
         assert position.ref is not None

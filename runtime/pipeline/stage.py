@@ -44,7 +44,7 @@ def handles_up(method: HandlerT) -> HandlerT:
 def take_place(stage: "Stage", position: Position) -> None:
     """Put *stage* where *position* is; called for each incarnation, before ``on_start``."""
     stage.__position__ = position
-    position.resume()  # what the last incarnation began, this one can't know of
+    position.forget_pauses()  # what the last incarnation began, this one can't know of
 
 
 class Stage(Actor):
@@ -172,7 +172,7 @@ class Stage(Actor):
 
     def pause_until(self, ready: Callable[[], Awaitable[object]], *, most: float) -> None:
         """
-        Pause until *ready* returns, at most *most* seconds.
+        Pause until *ready* returns, at most *most* seconds; `resume` does not end that.
 
         Args:
             ready: For example ``event.wait``; cancelled when the time is over.
@@ -183,8 +183,9 @@ class Stage(Actor):
         if not most >= 0:
             raise ValueError(f"most must be seconds >= 0 or math.inf, not {most!r}")
         position = self._place("pause_until")
-        position.pause()
-        self.nursery.start_soon(_resume_after, position, ready, most)
+        by = object()
+        position.pause(by)
+        self.nursery.start_soon(_resume_after, position, by, ready, most)
 
     # -- hooks
 
@@ -258,11 +259,11 @@ class Stage(Actor):
 
 
 async def _resume_after(
-    position: Position, ready: Callable[[], Awaitable[object]], most: float
+    position: Position, by: object, ready: Callable[[], Awaitable[object]], most: float
 ) -> None:
     try:
         with trio.move_on_after(most):
             await ready()
         await trio.lowlevel.checkpoint()
     finally:
-        position.resume()
+        position.resume(by)

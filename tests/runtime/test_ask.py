@@ -165,6 +165,28 @@ async def test_a_handler_that_swallows_its_cancel_still_replies(
         assert await ref.ask(Echo("next")) == "next"
 
 
+async def test_a_cancel_that_comes_too_late_does_not_hit_the_next_frame(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """R9: a handler that does not notice its cancel leaves nothing of it to the one after it."""
+    log: list[str] = []
+
+    async def in_a_shield(_: Any) -> str:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(2)
+        return "done all the same"
+
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Stagehand, log)
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(1):
+                nursery.start_soon(ref.ask, Echo("next", 3))
+                await ref.ask(Do(in_a_shield))
+        assert await ref.ask(Echo("last")) == "last"
+
+    assert log == ["echo next", "echo last", "on_stop"]
+
+
 async def test_a_swallowed_cancel_starts_no_further_frame_in_a_cancelled_runtime() -> None:
     """R9: where the runtime is cancelled too, what is queued behind stays unhandled."""
     log: list[str] = []

@@ -555,3 +555,37 @@ def test_gossip_over_topics_always_ends(
         assert kind.in_rings or not named
 
     run_seeded(main, seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_ask_that_was_just_let_in_still_waits(seed: int) -> None:
+    """R24: a sender who is let in goes on, an asker waits for the reply, whoever runs first."""
+    named: list[str] = []
+    refs: list[Ref] = []
+
+    async def fill(_: Stagehand) -> None:
+        try:
+            for _n in range(3):
+                await refs[1].tell(Note())
+        except DeadlockError as error:
+            named.append(str(error))
+
+    async def consult(_: Stagehand) -> None:
+        try:
+            assert await refs[0].ask(Echo("ready")) == "ready"
+        except DeadlockError as error:
+            named.append(str(error))
+
+    async def main() -> None:
+        async with open_runtime() as runtime:
+            refs.extend([await runtime.spawn(Stagehand, name=n, capacity=1) for n in ("a", "b")])
+            await refs[0].tell(Do(after(1)))
+            await trio.sleep(0.1)
+            await refs[0].tell(Do(fill))
+            await refs[1].tell(Do(consult))  # waits for room in a
+            with trio.fail_after(10):
+                await trio.sleep(2)
+                assert await refs[0].ask(Echo("done")) == "done"
+
+    run_seeded(main, seed=seed)
+    assert len(named) == 1, named

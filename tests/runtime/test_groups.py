@@ -2,9 +2,12 @@
 
 import pytest
 import trio
+import trio.testing
 
-from greenroom.runtime import bare, open_runtime
+from greenroom.runtime import ActorStopped, bare, open_runtime
 from greenroom.runtime.groups import collapse, sole_leaf
+from greenroom.runtime.testing import run_seeded
+from tests.runtime.cast import Do, Note, Stagehand, crash
 
 A, B = ValueError("a"), KeyError("b")
 INTERRUPT, EXIT = KeyboardInterrupt(), SystemExit(3)
@@ -151,3 +154,39 @@ async def test_a_librarys_group_stays_one_unless_its_call_is_wrapped() -> None:
 
     with pytest.raises(ValueError, match="served badly"):
         await serve_bare()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_body_that_sends_to_what_a_crash_took_along_is_its_echo(seed: int) -> None:
+    """R14: the crash comes out bare, whatever the senders of that moment were told."""
+
+    async def main() -> None:
+        async with open_runtime() as runtime:
+            refs = [await runtime.spawn(Stagehand, capacity=1) for _ in range(3)]
+            await refs[1].tell(Do(crash))
+            while True:
+                for ref in refs:
+                    await ref.tell(Note())
+
+    with pytest.raises(ValueError, match="boom"):
+        run_seeded(main, seed=seed)
+
+
+async def test_a_sender_who_waited_for_room_is_told_of_the_crash(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """R13, R14: the cause of its ActorStopped is the crash."""
+
+    async def crash_later(_: Stagehand) -> None:
+        await trio.sleep(1)
+        raise ValueError("boom")
+
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Stagehand, capacity=1, restart="temporary")
+        await ref.tell(Do(crash_later))
+        await trio.testing.wait_all_tasks_blocked()
+        await ref.tell(Note())
+        with pytest.raises(ActorStopped) as caught:
+            await ref.tell(Note())
+
+    assert isinstance(caught.value.__cause__, ValueError)

@@ -47,7 +47,7 @@ MUTANTS: Final = (
         "loop.py",
         "        while not slot.is_cancelled:\n            if (taken",
         "        while True:\n            if (taken",
-        named("test_ask.py", "a_swallowed_cancel_starts_no_further_frame_in_a_cancelled_runtime"),
+        named("test_ask.py", "a_cancel_that_comes_too_late_does_not_hit_the_next_frame"),
     ),
     Mutant(
         "a reply that is made after the asker's cancel is thrown away (R7, I9)",
@@ -78,7 +78,7 @@ MUTANTS: Final = (
     Mutant(
         "on_interrupt waits for a frame after an interrupted handler (R20)",
         "loop.py",
-        "        if cell.interrupt_pending:\n            await self._hold()",
+        "if cell.interrupt_pending:\n                        await self._hold(slot)",
         "",
         named("test_interrupt.py", "an_interrupt_of_on_interrupt_runs_it_again"),
     ),
@@ -123,7 +123,7 @@ MUTANTS: Final = (
     Mutant(
         "a frame that crashed its handler is not delivered again (R19)",
         "loop.py",
-        "self.poison.append((envelope, error))",
+        "self.poison = (*self.poison, (envelope, error))",
         "self.give_up_on(envelope, error)",
         named("test_supervision.py", "a_frame_is_delivered_again_before_all_others"),
     ),

@@ -1,6 +1,7 @@
 # ruff: noqa: PT012 - what raises is often the end of the block that the story is told in
 """Stopping, draining and the order of ends (R20, R22)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import trio.testing
 
 from greenroom.runtime import (
     Actor,
+    ActorCrashed,
     ActorEnded,
     ActorStopped,
     DeadLetter,
@@ -27,6 +29,7 @@ from tests.runtime.cast import (
     Steered,
     Trio,
     after,
+    crash,
     hang,
     outcome_of,
     stubborn,
@@ -391,3 +394,89 @@ async def test_frames_sent_after_a_crash_began_start_nothing(autojump_clock: Clo
             await trio.sleep_forever()
 
     assert [e.frame for e in ledger.of(DeadLetter)] == [Note("1"), Note("2")]
+
+
+def shielded(seconds: float) -> Callable[..., Any]:
+    """Return a handler that is in a shield all the time, and then returns as if nothing was."""
+
+    async def run(_: Actor) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(seconds)
+
+    return run
+
+
+async def test_a_cancelled_runtime_starts_nothing_more_behind_a_shield(
+    autojump_clock: Clock,
+) -> None:
+    """R9, R22: a handler that did not feel the cancel is the last; what is queued is left over."""
+    log: list[str] = []
+    ledger = Ledger()
+    with trio.move_on_after(1):
+        async with open_runtime(observers=[ledger]) as runtime:
+            ref = await runtime.spawn(Stagehand, log)
+            await ref.tell(Do(shielded(2)))
+            await ref.tell_all(Note(str(n)) for n in range(5))
+            await trio.sleep_forever()
+
+    assert trio.current_time() == 2
+    assert log == ["on_stop"]
+    assert [e.frame for e in ledger.of(DeadLetter)] == [Note(str(n)) for n in range(5)]
+
+
+async def test_the_children_of_a_crashed_actor_start_nothing_more_behind_a_shield(
+    autojump_clock: Clock,
+) -> None:
+    """R9, R19: so for actors that end with the one that owns them, and theirs."""
+    log: list[str] = []
+
+    async def raise_children(actor: Actor) -> None:
+        child = await actor.spawn(Stagehand, log)
+        await child.ask(Do(raise_one))
+        raise ValueError("boom")
+
+    async def raise_one(actor: Actor) -> None:
+        grandchild = await actor.spawn(Stagehand, log)
+        await grandchild.tell(Do(shielded(2)))
+        await grandchild.tell_all(Note(str(n)) for n in range(5))
+        await trio.sleep(1)
+
+    async with open_runtime() as runtime:
+        parent = await runtime.spawn(Stagehand, restart="temporary")
+        await parent.tell(Do(raise_children))
+        await parent.wait_stopped()
+        assert trio.current_time() == 2
+
+    assert log == ["on_stop", "on_stop"]
+    assert runtime.accounts().undelivered == 5
+
+
+async def test_on_drained_is_bounded_in_an_idle_actor_too(autojump_clock: Clock) -> None:
+    """R20: what it waits for is cancelled at the grace, also where nothing was queued."""
+
+    class Waiting(Actor):
+        async def on_drained(self) -> None:
+            await trio.sleep_forever()
+
+    async with open_runtime(drain_grace=5) as runtime:
+        ref = await runtime.spawn(Waiting)
+        ref.stop()
+        await ref.wait_stopped()
+
+        assert trio.current_time() == 5
+
+
+async def test_a_child_that_crashes_during_the_start_is_named(autojump_clock: Clock) -> None:
+    """R13: the spawner's error says what happened, in words of its own."""
+
+    class Parent(Actor):
+        async def on_start(self) -> None:
+            child = await self.spawn(Stagehand)
+            await child.tell(Do(crash))
+            await trio.sleep_forever()
+
+    with pytest.raises(ValueError, match="boom"):
+        async with open_runtime() as runtime:
+            with pytest.raises(ActorCrashed, match="'parent'> crashed as it started: ValueError"):
+                await runtime.spawn(Parent, name="parent")
+            await trio.sleep_forever()

@@ -10,9 +10,10 @@ from typing import Any
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from greenroom.runtime import DeadLetter, Event, Frame, Runtime, handles, open_runtime
+from greenroom.runtime import Actor, DeadLetter, Event, Frame, Runtime, handles, open_runtime
 from greenroom.runtime.pipeline import (
     Branches,
+    Pipeline,
     PipelineInterrupted,
     PipelineStarted,
     Stage,
@@ -376,3 +377,28 @@ async def test_handlers_of_frames_going_up_are_cancelled(autojump_clock: MockClo
 
     async with open_runtime() as runtime:
         await told_to(runtime)
+
+
+async def test_the_ends_hear_of_an_interruption_from_above(autojump_clock: MockClock) -> None:
+    """An actor that is interrupted takes its pipeline with it, the ends included (R21)."""
+    opened: list[Pipeline] = []
+
+    class Host(Actor):
+        async def on_start(self) -> None:
+            await self.nursery.start(self.run)
+
+        async def run(self, task_status: trio.TaskStatus[None]) -> None:
+            async with open_pipeline(self, Pass) as pipeline:
+                opened.append(pipeline)
+                task_status.started()
+                await trio.sleep_forever()
+
+    async with open_runtime() as runtime:
+        host = await runtime.spawn(Host)
+        with opened[0].sink() as out:
+            await opened[0].send(Text("old"))
+            await wait_all_tasks_blocked()
+            host.interrupt()
+            await opened[0].send(Text("new"))
+
+            assert [await anext(out) for _ in range(2)] == [INTERRUPTED, Text("new")]

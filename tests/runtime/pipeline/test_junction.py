@@ -1,15 +1,19 @@
 """What goes on from parallel branches, decided without any of them."""
 
 from collections import Counter, deque
+from typing import Any
 
+import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
-from greenroom.runtime import Frame
-from greenroom.runtime.pipeline import Flush
+from greenroom.runtime import ChildSpec, Frame, handles, open_runtime
+from greenroom.runtime.pipeline import Branches, Flush, Stage, open_pipeline
 from greenroom.runtime.pipeline.frames import Mark
 from greenroom.runtime.pipeline.junction import Junction
-from tests.runtime.pipeline.cast import Text
+from tests.runtime.pipeline.cast import Pass, Text
 
 
 def test_a_frame_goes_on_when_the_first_branch_passes_it_on() -> None:
@@ -67,6 +71,9 @@ def test_what_all_branches_are_done_with_is_forgotten() -> None:
     """After 64 frames a mark is due, and once it has left all, nothing before it is known."""
     junction = Junction(1, 2)
     frames = [junction.enter(Text(str(n))) for n in range(64)]
+    assert junction.mark() is None  # they are not in all branches yet
+    for frame in frames:
+        junction.entered(frame)
     mark = junction.mark()
 
     assert mark is not None
@@ -115,6 +122,7 @@ def test_each_frame_that_any_branch_passes_on_goes_on_once(
             expected[int(frame.text)] += 1
         for queue in queues:
             queue.append(frame)
+        junction.entered(frame)
         if (mark := junction.mark()) is not None:
             for queue in queues:
                 queue.append(mark)
@@ -125,3 +133,73 @@ def test_each_frame_that_any_branch_passes_on_goes_on_once(
     assert Counter(int(frame.text) for frame in out if isinstance(frame, Text)) == expected
     assert len(out) == sum(expected.values())
     assert most <= 64 + depth + 64
+
+
+def test_a_mark_says_nothing_of_a_frame_that_is_not_in_all_branches_yet() -> None:
+    """Two tasks may put at the same time; what one of them still waits with is not forgotten."""
+    junction = Junction(1, 2)
+    slow = junction.enter(Text("slow"))
+    for n in range(64):
+        junction.entered(junction.enter(Text(str(n))))
+    assert junction.mark() is None
+    junction.entered(slow)
+
+    assert junction.mark() == Mark(1, 65)
+
+
+def test_what_a_branch_has_dropped_is_forgotten_without_its_mark() -> None:
+    """Where a full mailbox drops frames, marks among them, nothing grows."""
+    junction = Junction(1, 2)
+    for n in range(640):
+        frame = junction.enter(Text(str(n)))
+        junction.entered(frame)
+        junction.drop(0, frame)
+        assert junction.leave(1, frame)
+        if (mark := junction.mark()) is not None:
+            junction.drop(0, mark)
+            junction.leave(1, mark)
+        assert len(junction) <= 64
+
+    assert len(junction) == 0
+
+
+def test_marks_of_another_junction_that_are_lost_are_forgotten() -> None:
+    """The next one to get through says it all."""
+    inner = Junction(2, 2)
+    marks = [Mark(1, 64 * n) for n in range(1, 4)]
+    for mark in marks:
+        inner.enter(mark)
+    inner.drop(0, marks[0])
+    inner.leave(1, marks[1])  # and never leaves the other one
+    assert [inner.leave(branch, marks[2]) for branch in (0, 1)] == [False, True]
+
+    assert inner.leave(0, marks[0]) is False
+    assert inner.leave(0, marks[1]) is False
+
+
+@pytest.mark.parametrize("full", ["drop_oldest", "drop_newest"])
+async def test_a_branch_that_may_miss_frames_holds_nobody_up(
+    autojump_clock: MockClock, full: Any
+) -> None:
+    """However long it hangs; and a frame that it drops comes out of the others, once (R4)."""
+
+    class Hanging(Stage):
+        @handles
+        async def text(self, frame: Text) -> None:
+            await trio.sleep(100)
+            await self.push(frame)
+
+    lossy = ChildSpec(Hanging, full=full, capacity=1)
+    out: list[str] = []
+    async with (
+        open_runtime(drain_grace=500) as runtime,
+        open_pipeline(runtime, Pass, Branches([lossy], [Pass])) as pipeline,
+    ):
+        with pipeline.sink(Text, buffer=1000) as texts:
+            for n in range(500):
+                await pipeline.send(Text(str(n)))
+            await trio.sleep(250)
+            pipeline.stop()
+            out += [text.text async for text in texts]
+
+    assert out == [str(n) for n in range(500)]

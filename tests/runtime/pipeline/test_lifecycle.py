@@ -10,11 +10,14 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from greenroom.runtime import (
+    Actor,
     ActorStopped,
     Backoff,
     CleanupOverran,
     Event,
+    Request,
     StageStalled,
+    frame,
     handles,
     open_runtime,
 )
@@ -26,6 +29,7 @@ from greenroom.runtime.pipeline import (
     handles_up,
     open_pipeline,
 )
+from greenroom.runtime.pipeline.frames import upstream
 from greenroom.runtime.restart import Supervision
 from greenroom.runtime.supervisor_actor import ChildSpec
 from tests.runtime.pipeline.cast import Do, Pass, Problem, Text, Work, crash, nap
@@ -521,3 +525,180 @@ async def test_branches_flush_and_end_as_one(autojump_clock: MockClock) -> None:
     assert log == [
         *("on_start", "on_started", "a", "late a", "on_flush", "b", "late b", "on_end", "on_stop")
     ]
+
+
+async def test_a_flush_that_is_lost_in_a_branch_holds_nobody_up(autojump_clock: MockClock) -> None:
+    """It fails after its grace, and what comes later goes on."""
+    log: list[str] = []
+
+    class Deaf(Work):
+        async def on_flush(self) -> None:
+            await trio.sleep_forever()
+
+    async def fail() -> None:
+        await trio.sleep(1)
+        raise ValueError("boom")
+
+    async def crash_soon(stage: Stage) -> None:
+        stage.nursery.start_soon(fail)
+
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(
+            runtime,
+            Pass,
+            Branches([ChildSpec(Deaf, restart="temporary")], [Pass]),
+            functools.partial(Work, log),
+            flush_grace=3,
+        ) as pipeline,
+    ):
+        await pipeline.stages[1].tell(Do(crash_soon))
+        with pytest.raises(PipelineStalled):
+            await pipeline.flush()
+        await pipeline.send(Text("later"))
+        await pipeline.flush()
+
+        assert "later" in log
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+async def test_a_pipeline_ends_past_a_stage_that_was_stopped(
+    autojump_clock: MockClock, which: int
+) -> None:
+    """Flush and End go past any stage that is over, which is no crash of the others."""
+    async with open_runtime() as runtime:
+        async with open_pipeline(runtime, Pass, Pass, Pass) as pipeline:
+            await pipeline.send(Text("a"))
+            await pipeline.flush()
+            pipeline.stages[which].stop()
+            await pipeline.flush()
+        assert trio.current_time() == 0
+
+
+async def test_nothing_overtakes_what_a_stopping_stage_still_handles(
+    autojump_clock: MockClock,
+) -> None:
+    """Frames pass an optional stage by once it is over, not before (I2)."""
+    optional = ChildSpec(Work, restart="temporary")
+    async with open_runtime() as runtime, open_pipeline(runtime, Pass, optional, Pass) as pipeline:
+        with pipeline.sink(Text) as texts:
+            await pipeline.send_all([Do(nap(1)), Text("a")])
+            await wait_all_tasks_blocked()
+            pipeline.stages[1].stop()
+            await pipeline.send(Text("b"))
+
+            assert [(await anext(texts)).text for _ in range(2)] == ["a", "b"]
+
+
+async def test_stages_that_are_over_are_no_stall(autojump_clock: MockClock) -> None:
+    """While one is slow to stop, the others that have stopped are not named."""
+    ledger = Ledger(StageStalled)
+
+    class Slowly(Work):
+        async def on_stop(self) -> None:
+            await trio.sleep(3.5)
+
+    async with (
+        open_runtime(observers=[ledger]) as runtime,
+        open_pipeline(runtime, Slowly, Pass, heartbeat=1) as pipeline,
+    ):
+        await pipeline.send(Text("x"))
+
+    assert ledger.events == []
+
+
+async def test_nothing_ticks_for_an_optional_stage_that_is_over(autojump_clock: MockClock) -> None:
+    """There is nothing to watch about it (R23)."""
+    optional = ChildSpec(Work, restart="temporary")
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(runtime, Pass, optional, heartbeat=1) as pipeline,
+    ):
+        await pipeline.send(Do(crash))
+        await trio.sleep(10.5)
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
+
+
+async def test_a_stage_that_waits_for_a_reply_is_named(autojump_clock: MockClock) -> None:
+    """An actor outside that does not answer is a stall as good as any."""
+    ledger = Ledger(StageStalled)
+
+    @frame
+    class Ask(Request[None]):
+        pass
+
+    class Silent(Actor):
+        @handles
+        async def ask(self, request: Ask) -> None:
+            await trio.sleep_forever()
+
+    async with open_runtime(observers=[ledger], drain_grace=0) as runtime:
+        silent = await runtime.spawn(Silent)
+
+        async def ask(_: Stage) -> None:
+            await silent.ask(Ask())
+
+        async with open_pipeline(runtime, Work, heartbeat=1) as pipeline:
+            await pipeline.send(Do(ask))
+            await trio.sleep(3.5)
+
+    assert len(ledger.events) >= 2
+    assert {(e.actor, type(e.frame)) for e in ledger.events} == {("pipeline/work", Do)}
+
+
+async def test_of_two_handlers_the_one_that_is_stuck_is_named(autojump_clock: MockClock) -> None:
+    """A handler of frames from below that hangs is no better for the other one's waiting."""
+    ledger = Ledger(StageStalled)
+
+    class Stuck(Pass):
+        @handles_up
+        async def problem(self, frame: Problem) -> None:
+            await trio.sleep_forever()
+
+    async with (
+        open_runtime(observers=[ledger], drain_grace=0) as runtime,
+        open_pipeline(runtime, Stuck, Work, heartbeat=1, capacity=1) as pipeline,
+    ):
+        pipeline.pause(pipeline.stages[1])
+        await pipeline.send_all([Text(str(n)) for n in range(4)])
+        await pipeline.stages[0].tell(upstream(Problem("x")))
+        await trio.sleep(2.5)
+
+    assert {(e.actor, type(e.frame)) for e in ledger.events} == {
+        ("pipeline/stuck", type(upstream(Problem("x"))))
+    }
+
+
+async def test_a_stage_may_pause_in_on_start(autojump_clock: MockClock) -> None:
+    """The start is then over when the pause is, and frames run as ever."""
+    log: list[str] = []
+
+    class Warming(Work):
+        async def on_start(self) -> None:
+            self.pause_until(functools.partial(trio.sleep, 2), most=5)
+
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(runtime, functools.partial(Warming, log)) as pipeline,
+    ):
+        assert trio.current_time() == 2
+        await pipeline.send(Text("a"))
+        await pipeline.flush()
+
+    assert log[:2] == ["on_started", "a"]
+
+
+async def test_pauses_that_overlap_last_until_the_last_is_over(autojump_clock: MockClock) -> None:
+    """Each `pause_until` is its own."""
+
+    async def pause(stage: Stage) -> None:
+        for seconds in (3, 1):
+            stage.pause_until(functools.partial(trio.sleep, seconds), most=5)
+        stage.pause()
+        stage.resume()
+
+    async with open_runtime() as runtime, open_pipeline(runtime, Work) as pipeline:
+        await pipeline.send(Do(pause))
+        await pipeline.flush()
+
+        assert trio.current_time() == 3

@@ -23,6 +23,7 @@ from greenroom.runtime import (
     open_runtime,
 )
 from greenroom.runtime.pipeline import (
+    Branches,
     End,
     PipelineInterrupted,
     Stage,
@@ -32,6 +33,7 @@ from greenroom.runtime.pipeline import (
 )
 from greenroom.runtime.restart import Supervision
 from greenroom.runtime.supervisor_actor import ChildSpec
+from greenroom.runtime.testing import run_seeded
 from tests.runtime.pipeline.cast import (
     Do,
     Pass,
@@ -415,6 +417,25 @@ async def test_a_crash_of_a_stage_is_a_crash_of_the_pipeline(autojump_clock: Moc
             await trio.sleep_forever()
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_crash_comes_out_bare_whatever_the_body_was_doing(seed: int) -> None:
+    """R14: what a send or a flush of that moment raises is its echo."""
+
+    async def main() -> None:
+        async with (
+            open_runtime() as runtime,
+            open_pipeline(runtime, Pass, Work, Pass, capacity=1) as pipeline,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(pipeline.flush)
+            await pipeline.send(Do(nap(1)))
+            await pipeline.send(Do(crash))
+            await pipeline.flush()
+
+    with pytest.raises(ValueError, match="boom"):
+        run_seeded(main, seed=seed)
+
+
 async def test_a_stage_that_is_restarted_goes_on_with_the_next_frame(
     autojump_clock: MockClock,
 ) -> None:
@@ -575,3 +596,67 @@ async def test_a_catch_all_handles_all_but_lifecycle_frames(autojump_clock: Mock
 
         assert taken == [Text("a"), Text("b")]
     assert PipelineInterrupted("x") not in taken
+
+
+async def test_only_the_stage_that_crashed_is_reported(autojump_clock: MockClock) -> None:
+    """Not its siblings, which are restarted with it; and with the error of this very crash (R19)."""
+
+    async def crash_elsewhere(stage: Stage) -> None:
+        async def fail() -> None:
+            raise KeyError("in a helper")
+
+        stage.nursery.start_soon(fail)
+
+    parts = [ChildSpec(kind, restart="transient") for kind in (Pass, Work)]
+    supervision = Supervision(strategy="one_for_all", restarts=10)
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(runtime, *parts, supervision=supervision) as pipeline,
+    ):
+        with pipeline.source(StageCrashed) as crashes:
+            await pipeline.stages[1].tell(Do(crash))
+            await trio.sleep(20)
+            await pipeline.stages[1].tell(Do(crash_elsewhere))
+            await trio.sleep(20)
+            told_of = await read(crashes, 2)
+            with trio.move_on_after(1) as scope:
+                await anext(crashes)
+
+    assert scope.cancelled_caught
+    assert [(each.stage, type(each.error)) for each in told_of] == [
+        *(("pipeline/work", ValueError), ("pipeline/work", KeyError))
+    ]
+
+
+async def test_a_stage_has_one_place(autojump_clock: MockClock) -> None:
+    """A function that gives the same stage for two parts is misuse, and said to be."""
+    one = Pass()
+    async with open_runtime() as runtime:
+        with pytest.raises(RuntimeError, match="gave a stage that has another place"):
+            async with open_pipeline(runtime, lambda: one, lambda: one):
+                pytest.fail("it must not open")
+        assert runtime.living() == ()
+
+
+async def test_a_cancelled_send_past_an_optional_stage_sent_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    """I1 holds also where branches come first once that stage is over."""
+    log: list[str] = []
+    optional = ChildSpec(Pass, restart="temporary")
+    branches = Branches([functools.partial(Work, log)], [ChildSpec(Pass, capacity=0)])
+    async with open_runtime() as runtime, open_pipeline(runtime, optional, branches) as pipeline:
+        stage = next(s for s in pipeline.stages if s.name == "pipeline/pass")
+        stage.stop()
+        await stage.wait_stopped()
+        pipeline.pause(pipeline.stages[3])
+        sent = 0
+        with trio.move_on_after(1) as scope:
+            for sent in range(100):
+                await pipeline.send(Text(str(sent)))
+        assert scope.cancelled_caught
+        pipeline.resume()
+        await pipeline.flush()
+
+    texts = [line for line in log if not line.startswith("on_")]
+    assert texts == [str(n) for n in range(sent)]

@@ -1,0 +1,161 @@
+"""One handler of a stage at a time, whichever lane its frame came in; and who waits for whom."""
+
+import functools
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from greenroom.runtime import (
+    Actor,
+    ChildSpec,
+    DeadlockError,
+    Ref,
+    Request,
+    frame,
+    handles,
+    open_runtime,
+)
+from greenroom.runtime.pipeline import Stage, handles_up, open_pipeline
+from greenroom.runtime.pipeline.frames import upstream
+from tests.runtime.pipeline.cast import Do, Pass, Pinned, Problem, Text, Work
+
+
+@frame
+class Ask(Request[str]):
+    """A request."""
+
+
+async def test_on_interrupt_may_push_while_a_frame_from_below_waits(
+    autojump_clock: MockClock,
+) -> None:
+    """The frame is handled after the hook, which does not wait for it (R20)."""
+
+    class Saying(Work):
+        async def on_interrupt(self) -> None:
+            await trio.sleep(1)
+            await self.push_up(Problem("interrupted"))
+            self.log.append("on_interrupt")
+
+    log: list[str] = []
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(runtime, functools.partial(Saying, log), Pass) as pipeline,
+    ):
+        pipeline.interrupt()
+        await pipeline.send(Text("1"))
+        await wait_all_tasks_blocked()
+        await pipeline.send_up(Problem("2"))
+        await pipeline.flush()
+
+    assert log[2:5] == ["on_interrupt", "up 2", "1"]
+
+
+@pytest.mark.parametrize("by", ["stage", "pipeline"])
+async def test_a_handler_that_waits_for_room_goes_on_under_a_pause(
+    autojump_clock: MockClock, by: str
+) -> None:
+    """A pause starts no further frame, and so lends no turn; what runs is seen through."""
+    log: list[str] = []
+
+    async def talk(stage: Any) -> None:
+        if by == "stage":
+            stage.pause()
+        for n in range(3):
+            await stage.push(Text(str(n)))
+        log.append("all said")
+        stage.resume()
+
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(runtime, functools.partial(Work, log), Pass, capacity=1) as pipeline,
+    ):
+        upper, lower = pipeline.stages
+        pipeline.pause(lower)
+        await pipeline.send(Do(talk))
+        await wait_all_tasks_blocked()
+        if by == "pipeline":
+            pipeline.pause(upper)
+        await upper.tell(upstream(Problem("waits")))
+        await wait_all_tasks_blocked()
+        pipeline.resume(lower)
+        await wait_all_tasks_blocked()
+        assert "all said" in log
+        pipeline.resume()
+        await pipeline.flush()
+
+    assert "up waits" in log
+
+
+async def test_frames_going_up_keep_their_order_over_a_restart(autojump_clock: MockClock) -> None:
+    """Those that were taken but not handled come first, in the lane that they were in (R19)."""
+    log: list[str] = []
+
+    class Busy(Work):
+        @handles
+        async def pinned(self, frame: Pinned) -> None:
+            await trio.sleep(1)
+
+    async def crash_soon(stage: Stage) -> None:
+        async def fail() -> None:
+            await trio.sleep(2)
+            raise KeyError
+
+        stage.pause()
+        stage.nursery.start_soon(fail)
+
+    spec = ChildSpec(Busy, args=(log,), restart="transient")
+    async with open_runtime() as runtime, open_pipeline(runtime, spec, Pass) as pipeline:
+        await pipeline.send(Do(crash_soon))
+        await wait_all_tasks_blocked()
+        await pipeline.send(Pinned("held"))
+        await pipeline.send_up(Problem("held"))
+        await wait_all_tasks_blocked()
+        await pipeline.send_up(Problem("queued"))
+        await trio.sleep(20)
+
+    assert [line for line in log if line.startswith("up")] == ["up held", "up queued"]
+
+
+async def test_a_cycle_through_a_handler_of_frames_from_below_is_named(
+    autojump_clock: MockClock,
+) -> None:
+    """Who would close it is told, and the stage lives on (R24)."""
+    errors: list[Exception] = []
+    refs: dict[str, Ref] = {}
+
+    class Other(Actor):
+        @handles
+        async def ask(self, request: Ask) -> str:
+            await trio.sleep(1)
+            try:
+                return await refs["stage"].ask(Ask())
+            except DeadlockError as error:
+                errors.append(error)
+                return "no"
+
+    class Asking(Work):
+        @handles
+        async def ask(self, request: Ask) -> str:
+            return "here"
+
+        @handles_up
+        async def problem(self, frame: Problem) -> None:
+            self.log.append(await refs["other"].ask(Ask()))
+
+    log: list[str] = []
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(runtime, functools.partial(Asking, log), Pass) as pipeline,
+    ):
+        refs["stage"] = pipeline.stages[0]
+        refs["other"] = await runtime.spawn(Other, name="other")
+        await pipeline.send_up(Problem("x"))
+        await pipeline.flush()
+
+        assert [type(error) for error in errors] == [DeadlockError]
+        assert "'other' asks 'pipeline/asking' Ask, 'pipeline/asking' asks 'other' Ask" in str(
+            errors[0]
+        )
+        assert "no" in log
