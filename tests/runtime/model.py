@@ -96,5 +96,5 @@ class Actor(Record):
         elif self.leaves and not (self.children and self.children[-1].state == "stopping"):
             self.children[-1].stop() if self.children else self.depart("")
         else:
-            return any(child.goes_on() for child in self.children)
+            return any(c.goes_on() for c in sorted(self.children, key=lambda c: c.state in ALIVE))
         return True
