@@ -2,7 +2,7 @@
 One mutant of the runtime, and what it is to be caught by: ``python -m tests.runtime.mutant``.
 
 Given are a file of the runtime, a text in it and what to put in its place, and then a selection:
-``machine``, or arguments of pytest. The exit status is 0 if the mutant is not caught.
+``machine``, ``fine machine``, or arguments of pytest. The exit status is 0 if the mutant is not caught.
 """
 
 import importlib.abc
@@ -41,7 +41,14 @@ def main(file: str, old: str, new: str, *selection: str) -> int:
     if old:
         sys.meta_path.insert(0, Mutate(root / "runtime" / file, old, new))
     if selection == ("machine",):
-        from tests.runtime.test_machine import wander_through
+        from hypothesis import Phase
+
+        from tests.runtime.test_machine import drive
+
+        drive(150, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
+        return 0
+    if selection == ("fine machine",):
+        from tests.runtime.test_fine_machine import wander_through
 
         wander_through(range(80))
         return 0
