@@ -203,3 +203,16 @@ async def test_a_branch_that_may_miss_frames_holds_nobody_up(
             out += [text.text async for text in texts]
 
     assert out == [str(n) for n in range(500)]
+
+
+def test_a_mark_that_could_not_be_sent_is_due_again() -> None:
+    """Who sends it may be cancelled; then it follows the next frame."""
+    junction = Junction(1, 2)
+    for n in range(64):
+        junction.entered(junction.enter(Text(str(n))))
+    mark = junction.mark()
+    assert mark == Mark(1, 64)
+    assert junction.mark() is None
+    junction.lost(mark)
+
+    assert junction.mark() == mark
