@@ -30,7 +30,7 @@ from greenroom.runtime.errors import MailboxFull
 from greenroom.runtime.frames import ControlFrame, Frame
 from greenroom.runtime.lifecycle import RequestState
 
-__all__ = ["DEFAULT_CAPACITY", "WAKE", "FullPolicy", "Mailbox", "is_tombstone"]
+__all__ = ["DEFAULT_CAPACITY", "WAKE", "Expendable", "FullPolicy", "Mailbox", "is_tombstone"]
 
 FullPolicy: TypeAlias = Literal["wait", "fail", "drop_newest", "drop_oldest"]
 
@@ -40,6 +40,17 @@ _POLICIES: Final[tuple[str, ...]] = get_args(FullPolicy)
 
 WAKE: Final[Envelope] = (0, Frame())
 """Nothing to handle, but something to look at; see `Mailbox.wake`."""
+
+
+class Expendable(Frame):
+    """A frame of the runtime's own that a full mailbox may drop, also if it is uninterruptible."""
+
+    __slots__ = ()
+
+
+def _may_be_dropped(envelope: Envelope) -> bool:
+    frame = frame_in(envelope)
+    return not frame.uninterruptible or isinstance(frame, Expendable)
 
 
 class Lane:
@@ -181,7 +192,7 @@ class Mailbox:
         candidates = queue if self.full == "drop_oldest" else [envelope, *reversed(queue)]
         # a tombstone is nobody's loss, so it goes first
         victim = next((e for e in queue if is_tombstone(e)), None) or next(
-            (e for e in candidates if not frame_in(e).uninterruptible), None
+            (e for e in candidates if _may_be_dropped(e)), None
         )
         for kept in queue if victim is None else [*queue, envelope]:
             if kept is not victim:

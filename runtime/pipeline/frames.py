@@ -1,6 +1,7 @@
 """The frames that a pipeline itself sends along its stages, and those that it tells its ends."""
 
 from greenroom.runtime.frames import ControlFrame, Frame, frame
+from greenroom.runtime.mailbox import Expendable
 
 __all__ = [
     "End",
@@ -50,14 +51,12 @@ class End(Lifecycle):
 
 
 @frame
-class Mark(Lifecycle):
+class Mark(Lifecycle, Expendable):
     """
     What was sent into parallel branches before it has left this one, or never will.
 
     One that is lost is made up for by the next.
     """
-
-    uninterruptible = False
 
     junction: int
     """Which branches, of those of a pipeline, and in which direction."""

@@ -23,13 +23,13 @@ from greenroom.runtime.pipeline.frames import Heartbeat
 from greenroom.runtime.pipeline.line import Line, Position
 from greenroom.runtime.stacks import stack_of
 
-__all__ = ["Monitor"]
+__all__ = ["Monitor", "Sample", "check_period", "is_stuck"]
 
 _log = logging.getLogger("greenroom.runtime")
 
 
 @attrs.frozen
-class _Sample:
+class Sample:
     """A stage at one heartbeat."""
 
     progress: tuple[int, ...]
@@ -39,7 +39,7 @@ class _Sample:
     """It is paused, waits for room, or is over."""
 
 
-def is_stuck(before: _Sample, now: _Sample) -> bool:
+def is_stuck(before: Sample, now: Sample) -> bool:
     """Tell whether a stage has done nothing between two heartbeats, and should have."""
     if now.is_excused:
         return False
@@ -86,7 +86,7 @@ class Monitor:
                 return
             before = self._beat()
 
-    def _beat(self) -> Sequence[_Sample]:
+    def _beat(self) -> Sequence[Sample]:
         samples = [self._sample(position) for position in self._line.positions]
         self._number += 1
         for cell in self._line.cells:
@@ -95,11 +95,11 @@ class Monitor:
                     cell.tell(Heartbeat(self._number))
         return samples
 
-    def _sample(self, position: Position) -> _Sample:
+    def _sample(self, position: Position) -> Sample:
         cell, slot = position.cell, position.slot
         is_over = position.is_over or cell is None or not cell.is_open
         is_held_up = slot is not None and self._line.holds_up(slot)
-        return _Sample(
+        return Sample(
             progress=position.progress,
             answered=position.beat == self._number,
             is_busy=not is_over
@@ -111,7 +111,7 @@ class Monitor:
             is_excused=is_over or position.is_paused or is_held_up,
         )
 
-    def _judge(self, position: Position, before: _Sample, now: _Sample) -> None:
+    def _judge(self, position: Position, before: Sample, now: Sample) -> None:
         if not is_stuck(before, now):
             self._stuck_since.pop(position, None)
             return

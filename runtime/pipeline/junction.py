@@ -104,6 +104,10 @@ class Junction:
         self._marked = number
         return Mark(self.name, number)
 
+    def lost(self, mark: Mark) -> None:
+        """Note that *mark* is not in every branch, so that another is due with the next frame."""
+        self._marked = min(self._marked, mark.number - _BETWEEN_MARKS)
+
     def drop(self, branch: int, frame: Frame) -> None:
         """Note that a full mailbox in *branch* dropped *frame*, so that it never leaves there."""
         if isinstance(frame, Mark) and id(frame) in self._waiting:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import trio
 
 from greenroom.runtime.cell import Cell
-from greenroom.runtime.errors import ActorStopped
+from greenroom.runtime.errors import ActorStopped, MailboxFull
 from greenroom.runtime.frames import Frame
 from greenroom.runtime.pipeline.frames import Lifecycle, Mark, Upstream, upstream
 from greenroom.runtime.pipeline.junction import Junction
@@ -98,6 +98,9 @@ class Port:
             if envelope is not None:
                 self._count = 0
                 await cell.put(envelope)
+        except MailboxFull:
+            if not isinstance(inner(frame), Mark):
+                raise
         except ActorStopped:
             if not self._target.is_optional and not isinstance(inner(frame), Lifecycle):
                 await trio.lowlevel.checkpoint_if_cancelled()  # both are being cut off
@@ -125,27 +128,39 @@ class _Fan:
 
     async def put(self, frame: Frame) -> None:  # noqa: ASYNC910 - there is at least one entry
         content = inner(frame)
+        if isinstance(content, Lifecycle):
+            await self._put_lifecycle(frame, content)
+            return
+        if (mark := self._junction.mark()) is not None:
+            # before the next frame, and not after the last: that may be cancelled each time
+            await self._put_mark(upstream(mark) if isinstance(frame, Upstream) else mark, mark)
         entered = self._junction.enter(content)
         if entered is not content:
             frame = upstream(entered) if isinstance(frame, Upstream) else entered
-        if isinstance(content, Lifecycle) and not isinstance(content, Mark):
-            # nothing overtakes it while the branches are not at one again
-            self._gone[id(content)] = gone = trio.Event()
-            try:
-                await self._put_all(frame)
-                await gone.wait()
-            finally:
-                del self._gone[id(content)]
-            return
-        if isinstance(content, Mark):
-            await self._put_all(frame)
-            return
         try:
             await self._put_all(frame)
         finally:
             self._junction.entered(entered)
-        if (mark := self._junction.mark()) is not None:
-            await self._put_all(upstream(mark) if isinstance(frame, Upstream) else mark)
+
+    async def _put_lifecycle(self, frame: Frame, content: Lifecycle) -> None:
+        self._junction.enter(content)
+        if isinstance(content, Mark):  # of another junction
+            await self._put_all(frame)
+            return
+        # nothing overtakes it while the branches are not at one again
+        self._gone[id(content)] = gone = trio.Event()
+        try:
+            await self._put_all(frame)
+            await gone.wait()
+        finally:
+            del self._gone[id(content)]
+
+    async def _put_mark(self, frame: Frame, mark: Mark) -> None:
+        try:
+            await self._put_all(frame)
+        except BaseException:
+            self._junction.lost(mark)
+            raise
 
     async def _put_all(self, frame: Frame) -> None:  # noqa: ASYNC910 - as above
         for entry in self._entries:

@@ -14,6 +14,7 @@ from greenroom.runtime.pipeline import Branches, Flush, Stage, open_pipeline
 from greenroom.runtime.pipeline.frames import Mark
 from greenroom.runtime.pipeline.junction import Junction
 from tests.runtime.pipeline.cast import Pass, Text
+from tests.runtime.test_soak import sizes
 
 
 def test_a_frame_goes_on_when_the_first_branch_passes_it_on() -> None:
@@ -198,8 +199,22 @@ async def test_a_branch_that_may_miss_frames_holds_nobody_up(
         with pipeline.sink(Text, buffer=1000) as texts:
             for n in range(500):
                 await pipeline.send(Text(str(n)))
+            assert sizes(pipeline)["Junction._known"] <= 2 * 64
             await trio.sleep(250)
             pipeline.stop()
             out += [text.text async for text in texts]
 
     assert out == [str(n) for n in range(500)]
+
+
+def test_a_mark_that_could_not_be_sent_is_due_again() -> None:
+    """Who sends it may be cancelled; then it follows the next frame."""
+    junction = Junction(1, 2)
+    for n in range(64):
+        junction.entered(junction.enter(Text(str(n))))
+    mark = junction.mark()
+    assert mark == Mark(1, 64)
+    assert junction.mark() is None
+    junction.lost(mark)
+
+    assert junction.mark() == mark

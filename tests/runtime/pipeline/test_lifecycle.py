@@ -30,6 +30,7 @@ from greenroom.runtime.pipeline import (
     open_pipeline,
 )
 from greenroom.runtime.pipeline.frames import upstream
+from greenroom.runtime.pipeline.heartbeat import Sample, is_stuck
 from greenroom.runtime.restart import Supervision
 from greenroom.runtime.supervisor_actor import ChildSpec
 from tests.runtime.pipeline.cast import Do, Pass, Problem, Text, Work, crash, nap
@@ -728,3 +729,24 @@ async def test_a_stage_that_is_cut_off_as_it_pushes_has_not_crashed(
             pipeline.resume()  # there is room, but the other handler has the turn
         assert trio.current_time() == 5
         assert runtime.living() == ()
+
+
+@pytest.mark.parametrize(
+    ("progress", "answered", "is_busy", "is_excused", "stuck"),
+    [
+        (1, True, True, False, False),
+        (0, True, True, False, True),
+        (0, True, False, False, False),
+        (1, False, True, False, True),
+        (0, False, False, False, True),
+        (0, False, True, True, False),
+    ],
+)
+def test_a_stage_is_stuck_if_it_gets_nowhere_or_does_not_answer(
+    progress: int, answered: bool, is_busy: bool, is_excused: bool, stuck: bool
+) -> None:
+    """Unless there is an excuse, or nothing to do."""
+    before = Sample((0,), answered=True, is_busy=True, is_excused=False)
+    now = Sample((progress,), answered=answered, is_busy=is_busy, is_excused=is_excused)
+
+    assert is_stuck(before, now) is stuck

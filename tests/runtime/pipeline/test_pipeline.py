@@ -660,3 +660,28 @@ async def test_a_cancelled_send_past_an_optional_stage_sent_nothing(
 
     texts = [line for line in log if not line.startswith("on_")]
     assert texts == [str(n) for n in range(sent)]
+
+
+async def test_what_is_pushed_after_the_end_reaches_nobody(autojump_clock: MockClock) -> None:
+    """Also where nobody observes, and the stage below would still take it."""
+    log: list[str] = []
+
+    class Late(Stage):
+        async def on_end(self) -> None:
+            self.nursery.start_soon(self.go_on)
+
+        async def go_on(self) -> None:
+            await trio.sleep(1)
+            await self.push(Text("too late"))
+
+    class Slow(Work):
+        async def on_end(self) -> None:
+            await trio.sleep(2)
+
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(runtime, Late, functools.partial(Slow, log)),
+    ):
+        pass
+
+    assert "too late" not in log

@@ -110,6 +110,7 @@ class Puppet(Stage):
         was, self.inside = self.inside, []
         try:
             await push(item)
+            assert self.odd or not self.inside  # it has its turn again, unless it was cancelled
         finally:
             self.inside = was
 
@@ -135,6 +136,7 @@ class Puppet(Stage):
         try:
             await self.dawdle()
             if self.up_role == "pass":
+                await trio.lowlevel.checkpoint()
                 await self.push_up(item)
             elif self.up_role == "make":
                 await self.push_up(further(item, self.letter))

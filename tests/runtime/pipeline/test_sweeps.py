@@ -1,5 +1,7 @@
 """Pipelines cancelled, interrupted and ended at every step; and under seeds."""
 
+import contextlib
+import functools
 import math
 from collections import Counter
 from typing import Any
@@ -9,18 +11,32 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.runtime import Event, Frame, HandlerEnded, HandlerStarted, handles, open_runtime
+from greenroom.runtime import (
+    ActorStopped,
+    ChildSpec,
+    Event,
+    Frame,
+    HandlerEnded,
+    HandlerStarted,
+    MailboxFull,
+    Supervision,
+    handles,
+    open_runtime,
+)
 from greenroom.runtime.pipeline import (
     Branches,
     Part,
+    Pipeline,
     PipelineInterrupted,
+    PipelineStalled,
     Stage,
     handles_up,
     open_pipeline,
 )
 from greenroom.runtime.pipeline.junction import Junction
 from greenroom.runtime.testing import EventLog, run_seeded
-from tests.runtime.pipeline.cast import Pass, Pinned, Problem, Text
+from tests.conftest import TORTURE
+from tests.runtime.pipeline.cast import Pass, Pinned, Problem, Steer, Text
 from tests.sweep import Cut, sweep
 
 
@@ -243,3 +259,109 @@ def test_what_is_known_of_branches_does_not_grow() -> None:
         patch.setattr(Junction, "__init__", noted)
         run_seeded(main, seed=1)
     assert len(junctions) == 2
+
+
+class Fragile(Echo):
+    """The same, and crashes when it is told to."""
+
+    @handles
+    def steer(self, frame: Steer) -> None:
+        raise ValueError(frame.text)
+
+
+def crash_of(restart: Any) -> tuple[Part, ...]:
+    fragile = ChildSpec(Fragile, capacity=2, restart=restart)
+    return (Pass, fragile, Branches([Echo], [fragile, Pass]), Echo)
+
+
+def break_one(pipeline: Pipeline) -> None:
+    with contextlib.suppress(ActorStopped, MailboxFull):
+        pipeline.stages[1].tell_nowait(Steer("now"))
+
+
+def break_all(pipeline: Pipeline) -> None:
+    with contextlib.suppress(ActorStopped, MailboxFull):
+        pipeline.broadcast(Steer("now"))
+
+
+def stop_and_interrupt(pipeline: Pipeline) -> None:
+    pipeline.stop()
+    pipeline.interrupt()
+
+
+def interrupt_and_break(pipeline: Pipeline) -> None:
+    pipeline.interrupt()
+    break_one(pipeline)
+
+
+def stop_and_break(pipeline: Pipeline) -> None:
+    break_all(pipeline)
+    pipeline.stop()
+
+
+def stop_a_stage(pipeline: Pipeline) -> None:
+    pipeline.stages[1].stop()
+
+
+ACTIONS = {
+    "a crash and a restart": (break_one, "permanent"),
+    "several crashes and restarts": (break_all, "transient"),
+    "optional stages that crash": (break_all, "temporary"),
+    "an optional stage that is stopped": (stop_a_stage, "temporary"),
+    "an end and an interruption": (stop_and_interrupt, "permanent"),
+    "a crash and an interruption": (interrupt_and_break, "transient"),
+    "an end and crashes": (stop_and_break, "permanent"),
+}
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_whatever_happens_at_any_step_flush_and_end_are_bounded(name: str) -> None:
+    """I4: while frames run, a flush is under way, or the end is; nothing is left, nothing hangs."""
+    act, restart = ACTIONS[name]
+    points = 0
+
+    async def main(at: At) -> None:
+        seen: list[Frame] = []
+        async with open_runtime(drain_grace=5, cleanup_grace=5) as runtime:
+            async with (
+                trio.open_nursery() as nursery,
+                open_pipeline(
+                    runtime,
+                    *crash_of(restart),
+                    capacity=2,
+                    flush_grace=3,
+                    supervision=Supervision(restarts=5),
+                ) as pipeline,
+            ):
+                at.call = functools.partial(act, pipeline)
+                trio.lowlevel.add_instrument(at)
+                nursery.start_soon(read_all, pipeline.sink(), seen)
+                nursery.start_soon(read_all, pipeline.source(Problem, buffer=1), seen)
+                with contextlib.suppress(ActorStopped, PipelineStalled):
+                    for n in range(3):
+                        await pipeline.send(Text(str(n)))
+                    await pipeline.flush()
+                    await pipeline.send(Text("last"))
+                ended = trio.current_time()
+            trio.lowlevel.remove_instrument(at)
+            assert trio.current_time() <= ended + 5
+            assert trio.current_time() <= 30
+            assert runtime.living() == ()
+            accounts = runtime.accounts()
+            assert accounts.pending == 0
+        texts = Counter(id(frame) for frame in seen if isinstance(frame, Text))
+        assert not texts or max(texts.values()) == 1
+
+    for point in range(0, 10_000, 1 if TORTURE else 6):
+        at = At(point, None)
+
+        async def bounded(at: At = at) -> None:
+            with trio.fail_after(1000):
+                await main(at)
+
+        run_seeded(bounded, seed=point)
+        if not at.reached:
+            break
+        points = point + 1
+    print(f"sweep {name}: {points} points")
+    assert points >= 240
