@@ -1,51 +1,51 @@
-"""
-What a supervision tree does if nothing `goes_on` any more at each deed: then there is one way.
+"""What a supervision tree does if nothing `goes_on` any more at each deed: then there is one way.
 
 A frame lies in the `box` of its actor, beyond `cap` as long as its sender waits for room; then the
 actor has it in hand (`run`); then it has a `fate`. The root is the runtime, and its own parent.
 """
 
 from types import SimpleNamespace as Record
+from typing import Any
 
 GRACE, BUFFER, ALIVE = 5, 2, ("running", "stopping")
-BORN = {"run": (), "end": False, "leaves": False, "order": (), "times": (), "due": float("inf")}
-MADE = BORN | {"state": "running", "restarts": 0, "down": "", "box": (), "children": ()}
+BORN: Any = {"run": (), "end": False, "leaves": False, "order": (), "times": (), "due": 1e99}
+MADE: Any = BORN | {"state": "running", "restarts": 0, "down": "", "box": (), "children": ()}
 
 
 class Actor(Record):
-    def send(self, f: Record) -> None:
+    def send(self: Any, f: Any) -> None:
         f.fate = "" if self.state in ("running", "restarting") else "unsent"
         self.box += () if f.fate else (f,)
 
-    def leave(self, f: Record, why: str) -> None:
+    def leave(self: Any, f: Any, why: str) -> None:
         f.left = why
         self.box = self.box[: self.cap] + tuple(g for g in self.box[self.cap :] if g is not f)
 
-    def interrupt(self) -> None:
+    def interrupt(self: Any) -> None:
         for child in self.children:
             child.interrupt()
         for f in self.box + self.run:
             f.skip = not f.pinned
             f.emitted = min(f.emitted, f.want)  # what was not read is not delivered
 
-    def stop(self) -> None:
+    def stop(self: Any) -> None:
         if self.state == "restarting":
             self.close("stopped")
         elif self.state == "running":
             self.state, self.due = "stopping", self.clock.now + GRACE
             self.empty(self.cap)
 
-    def finish(self, fate: str) -> None:
+    def finish(self: Any, fate: str) -> None:
         for f in self.run:
             f.fate = "cancelled" if f.left else fate
         self.run, self.end = (), fate in ("ActorRestarted", "ActorStopped")
 
-    def empty(self, cap: int) -> None:
+    def empty(self: Any, cap: int) -> None:
         for i, f in enumerate(self.box[cap:], cap):
             f.fate = "unsent" if i >= self.cap else "cancelled" if f.left else "undelivered"
         self.box = self.box[:cap]
 
-    def close(self, down: str) -> None:
+    def close(self: Any, down: str) -> None:
         for child in self.children:
             child.close("cancelled")
         self.finish("ActorStopped")
@@ -53,7 +53,7 @@ class Actor(Record):
         self.state, self.down = "stopped", down
         self.parent.children = tuple(c for c in self.parent.children if c is not self)
 
-    def depart(self, crash: str) -> None:
+    def depart(self: Any, crash: str) -> None:
         for child in self.children:
             child.close("cancelled")
         self.finish("ActorRestarted")
@@ -68,13 +68,13 @@ class Actor(Record):
                 c.order = kin
         if self.order and not up.leaves and self.kind in ("permanent", "transient"):
             self.empty(0 if self.state == "stopping" else len(self.box))
-            vars(self).update(BORN, state="restarting", order=self.order)
+            self.__dict__.update(BORN, state="restarting", order=self.order)
         else:
             self.close(down)
             if crash and not self.kind and up is not self:
                 up.depart(crash)
 
-    def goes_on(self) -> bool:
+    def goes_on(self: Any) -> bool:
         f, idle = (*self.run, None)[0], self.state in ALIVE and not self.run
         awake = [c for c in self.order if c.order is self.order and c.state in ALIVE]
         self.leaves = idle and (self.end or (self.state == "stopping" and not self.box))
