@@ -103,7 +103,7 @@ class Port:
                 raise
         except ActorStopped:
             if not self._target.is_optional and not isinstance(inner(frame), Lifecycle):
-                await trio.lowlevel.checkpoint_if_cancelled()  # both are being cut off
+                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120 - both are cut off
                 raise
             if not isinstance(frame, Upstream):  # it may wait below for what would wait here
                 await cell.wait_stopped()  # or *frame* would overtake what it still handles

@@ -73,7 +73,15 @@ class Outlet:
     def open_tap(
         self, kinds: tuple[type[FrameT_co], ...], buffer: int, lag: LagPolicy
     ) -> "Tap[FrameT_co]":
-        """Let frames of these *kinds* out into a buffer from now on."""
+        """
+        Let frames of these *kinds* out into a buffer from now on.
+
+        Raises:
+            TypeError: one of them is no frame class.
+        """
+        for kind in kinds:
+            if not (isinstance(kind, type) and issubclass(kind, Frame)):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"a tap is for frame classes, not {kind!r}; write sink(MyFrame)")
 
         def accepts(numbered: _Numbered) -> bool:
             return isinstance(numbered[1], kinds)

@@ -269,6 +269,7 @@ class Pipeline:
         Uninterruptible frames stay, and so do their handlers. What the cancelled handlers still
         push is dropped. Each stage's ``on_interrupt`` runs before its next frame. At both ends
         `PipelineInterrupted` is the next frame to be read, and after it comes nothing from before.
+        So it is too when an actor that owns the pipeline is interrupted.
 
         Checkpoint: never.
         """
@@ -422,7 +423,8 @@ async def open_pipeline(
         parent: The runtime, or an actor that is to own it.
         parts: From the upper end to the lower: `Stage` classes, functions that return a stage,
             `ChildSpec` values for options, `Branches`. A part with ``restart="temporary"`` is
-            optional: when it can't be started or is over, frames pass it by.
+            optional: when it can't be started or is over, frames pass it by; those going up may
+            overtake what it handles while it stops.
         name: Of the pipeline; the stages' names begin with it.
         capacity: Of each stage's lanes, in frames, where a `ChildSpec` does not say otherwise.
         supervision: What to do when a stage ends whose part says ``restart``.

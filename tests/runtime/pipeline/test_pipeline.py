@@ -685,3 +685,10 @@ async def test_what_is_pushed_after_the_end_reaches_nobody(autojump_clock: MockC
         pass
 
     assert "too late" not in log
+
+
+async def test_a_reader_of_what_is_no_frame_is_refused(autojump_clock: MockClock) -> None:
+    """It would read nothing for ever."""
+    async with open_runtime() as runtime, open_pipeline(runtime, Pass) as pipeline:
+        with pytest.raises(TypeError, match="a tap is for frame classes, not <class 'int'>"):
+            pipeline.sink(int)  # type: ignore[type-var]

@@ -11,8 +11,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from random import Random
-from typing import Any
+from typing import Any, cast
 
+import attrs
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,7 @@ from greenroom.runtime.pipeline import (
     handles_up,
     open_pipeline,
 )
+from greenroom.runtime.pipeline.line import Line
 from greenroom.runtime.testing import EventLog, run_seeded
 
 GRACE = 5.0
@@ -212,7 +214,8 @@ class Plan:
 
     def part(self, place: Any) -> Part:
         if isinstance(place, list):
-            return Branches(*[[self.part(p) for p in branch] for branch in place])
+            branches = cast("list[list[Any]]", place)
+            return Branches(*[[self.part(p) for p in branch] for branch in branches])
         args = tuple(place[key] for key in ("letter", "role", "up_role", "seed", "odd"))
         options = {key: place[key] for key in ("capacity", "full", "restart", "redeliver")}
         return ChildSpec(Puppet, args=args, **options)
@@ -243,7 +246,7 @@ def at_place(place: Any, item: Made) -> list[Made]:
     if isinstance(place, list):
         results: list[Made] = []
         passed = False
-        for branch in place:
+        for branch in cast("list[list[Any]]", place):
             for result in through(branch, [item]):
                 if result[3] is what:
                     if passed:
@@ -340,7 +343,8 @@ def calm(seed: int, *, observed: bool = False) -> bytes:
 
     def assert_flushed(pipeline: Pipeline, last: int) -> None:
         wanted = plan.run([("down", n, "", object()) for n in range(last + 1)])
-        out = pipeline._line.sink.count + pipeline._line.source.count
+        line: Line = pipeline._line  # pyright: ignore[reportPrivateUsage]
+        out = line.sink.count + line.source.count
         assert out >= len(wanted), (out, wanted)
 
     async def bounded() -> None:
@@ -437,12 +441,8 @@ def storm(seed: int, *, observed: bool = False) -> bytes:
             assert runtime.living() == (), runtime.living()
             accounts = runtime.accounts()
             assert accounts.pending == 0, accounts
-            total = sum(
-                getattr(accounts, name.name)
-                for name in type(accounts).__attrs_attrs__
-                if name.name != "sent"
-            )
-            assert total == accounts.sent, accounts
+            figures = attrs.asdict(accounts)
+            assert figures.pop("sent") == sum(figures.values()), accounts
 
     async def bounded() -> None:
         with trio.move_on_after(1_000) as scope:
@@ -464,7 +464,7 @@ def storm(seed: int, *, observed: bool = False) -> bytes:
 
 def leaves(failure: BaseException) -> Iterable[BaseException]:
     if isinstance(failure, BaseExceptionGroup):
-        for each in failure.exceptions:
+        for each in cast("BaseExceptionGroup[BaseException]", failure).exceptions:
             yield from leaves(each)
     else:
         yield failure
@@ -473,7 +473,7 @@ def leaves(failure: BaseException) -> Iterable[BaseException]:
 def flat(places: Sequence[Any]) -> Iterable[dict[str, Any]]:
     for place in places:
         if isinstance(place, list):
-            for branch in place:
+            for branch in cast("list[list[Any]]", place):
                 yield from flat(branch)
         else:
             yield place

@@ -12,9 +12,11 @@ from tests.conftest import TORTURE
 from tests.runtime.pipeline.cast import Do, Pass, Pinned, Problem, Text, Work, crash
 from tests.runtime.test_soak import alive, sizes
 
-REACHED = {"Line.watchers", "Outlet._taps", "Outlet._expected", "Topic._subscriptions"}
-REACHED |= {"Junction._known", "Junction._waiting", "Junction._entering", "_Fan._gone"}
-REACHED |= {"Position._pauses", "Monitor._stuck_since", "Line.failures"}
+REACHED = {
+    *("Line.watchers", "Line.failures", "Outlet._taps", "Outlet._expected", "Topic._subscriptions"),
+    *("Junction._known", "Junction._waiting", "Junction._entering", "_Fan._gone"),
+    *("Position._pauses", "Monitor._stuck_since"),
+}
 FEW, MANY = (1_000, 100_000) if TORTURE else (100, 5_000)
 
 
