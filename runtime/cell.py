@@ -27,7 +27,7 @@ from greenroom.runtime.intake import Intake
 from greenroom.runtime.lifecycle import ACTOR_MOVES, ActorState, moved
 from greenroom.runtime.mailbox import WAKE, Mailbox, is_tombstone
 from greenroom.runtime.routes import Routes
-from greenroom.runtime.stage import Stage
+from greenroom.runtime.shared import Shared
 from greenroom.runtime.turn import Turn
 
 __all__ = ["Cell", "Down", "DownReason"]
@@ -119,7 +119,7 @@ class Cell(Intake):
     def __init__(
         self,
         name: str,
-        stage: Stage,
+        shared: Shared,
         mailbox: Mailbox,
         routes: Routes,
         *,
@@ -128,7 +128,7 @@ class Cell(Intake):
         wants_deadlines: bool = False,
         redeliver: int = 0,
     ) -> None:
-        super().__init__(name, stage, mailbox, routes)
+        super().__init__(name, shared, mailbox, routes)
         self.kind = kind
         self.concurrency = concurrency
         self.wants_deadlines = wants_deadlines
@@ -175,7 +175,7 @@ class Cell(Intake):
 
     def stopped_error(self, frame: Frame) -> ActorStopped:
         """Return the error for *frame*, sent too late."""
-        self.stage.check_no_other_run()
+        self.shared.check_no_other_run()
         reason = self._down.reason if self._down else "stopped"
         error = ActorStopped(
             f"<Ref {self.name!r}> {reason} before handling {type(frame).__name__}", reason
@@ -229,8 +229,8 @@ class Cell(Intake):
                 for cell in family:
                     cell._name_exiled(exile)
 
-            exile.alarm = self.stage.alarms.set(
-                trio.current_time() + self.stage.cleanup_grace, name_who_cleans_up
+            exile.alarm = self.shared.alarms.set(
+                trio.current_time() + self.shared.cleanup_grace, name_who_cleans_up
             )
 
     def _name_exiled(self, exile: Exile) -> None:
@@ -240,7 +240,7 @@ class Cell(Intake):
             if request is not None and request.is_left:
                 continue  # its asker has left, and names it
             if slot.exile is exile and slot.running is not None and slot.asking is None:
-                self.stage.report_overrun(self.name, slot.running[0], self.name, slot.task)
+                self.shared.report_overrun(self.name, slot.running[0], self.name, slot.task)
 
     def _interrupt(self, reason: str, exile: Exile, spare: Slot | None) -> None:
         self.skip_before = self.number + 1
@@ -262,8 +262,8 @@ class Cell(Intake):
                 slot.cancel(reason, self.interrupted_error(envelope))
                 if (request := slot.request) is not None:
                     request.discard_unread()
-        if self.stage.observers:
-            self.stage.observers.notify(
+        if self.shared.observers:
+            self.shared.observers.notify(
                 ActorInterrupted(trio.current_time(), self.name, reason, running)
             )
 
@@ -271,7 +271,7 @@ class Cell(Intake):
         """Tell whether an interrupt of this actor took the sender of *frame*, and so it (R21)."""
         if not self._exiles or frame.uninterruptible:
             return False
-        sender = self.stage.calling()
+        sender = self.shared.calling()
         return isinstance(sender, Slot) and sender.exile is not None and self in sender.exile.family
 
     def skips(self, envelope: Envelope) -> bool:
@@ -353,8 +353,8 @@ class Cell(Intake):
         if self._quarantined is None:
             self._quarantined = deque(maxlen=_KEPT_IN_QUARANTINE)
         self._quarantined.append(kept)
-        if self.stage.observers:
-            self.stage.observers.notify(
+        if self.shared.observers:
+            self.shared.observers.notify(
                 FrameQuarantined(
                     trio.current_time(), self.name, envelope[0], kept.frame, kept.attempts, error
                 )
@@ -387,8 +387,8 @@ class Cell(Intake):
     def limit_drain(self) -> None:
         """Let it end within ``drain_grace``, if that is not seen to yet."""
         if self._drain is None and self.ending is None:
-            self._drain = self.stage.alarms.set(
-                trio.current_time() + self.stage.drain_grace, lambda: self.end_all("stopped")
+            self._drain = self.shared.alarms.set(
+                trio.current_time() + self.shared.drain_grace, lambda: self.end_all("stopped")
             )
 
     @property
@@ -416,8 +416,8 @@ class Cell(Intake):
             for slot in self.slots:
                 slot.cancel(f"{self.name!r} {reason}", self.ending())
             self.mailbox.wake()  # what waits outside of a slot's scope
-            self._late = self.stage.alarms.set(
-                trio.current_time() + self.stage.cleanup_grace, self._name_slots
+            self._late = self.shared.alarms.set(
+                trio.current_time() + self.shared.cleanup_grace, self._name_slots
             )
             self.go_on()
 
@@ -425,7 +425,7 @@ class Cell(Intake):
         """Name the handlers that are still there a grace after `end_all` (R10)."""
         for slot in self.slots:
             if slot.running is not None and slot.asking is None:
-                self.stage.report_overrun(self.name, slot.running[0], self.name, slot.task)
+                self.shared.report_overrun(self.name, slot.running[0], self.name, slot.task)
 
     def _forget_alarms(self) -> None:
         for alarm in (self._drain, self._late):
@@ -452,8 +452,8 @@ class Cell(Intake):
         self.interrupt_pending = False
         self.has_helpers = False
         self.look_again()
-        if self.stage.observers:
-            self.stage.observers.notify(
+        if self.shared.observers:
+            self.shared.observers.notify(
                 ActorRestarting(trio.current_time(), self.name, error, delay)
             )
 
@@ -481,13 +481,13 @@ class Cell(Intake):
             self._left_over(envelope)
         self.mailbox.close(self._left_over)
         self._final = self.tally
-        self.stage.numbered += self.number
-        self.stage.tally.add(self.tally)
-        self.tally = self.stage.tally  # for senders who are only now told
+        self.shared.numbered += self.number
+        self.shared.tally.add(self.tally)
+        self.tally = self.shared.tally  # for senders who are only now told
         if self._dead is not None:
             self._dead.set()
-        if self.stage.observers:
-            self.stage.observers.notify(
+        if self.shared.observers:
+            self.shared.observers.notify(
                 ActorEnded(trio.current_time(), self.name, down.reason, down.error)
             )
 
@@ -502,8 +502,8 @@ class Cell(Intake):
 
     async def wait_stopped(self) -> Down:
         """Wait for the end; always a checkpoint, and a cancel changes nothing."""
-        self.stage.check_thread()
-        self.stage.check_run()
+        self.shared.check_thread()
+        self.shared.check_run()
         if self._down is None:
             if self._dead is None:
                 self._dead = trio.Event()

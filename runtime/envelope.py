@@ -26,7 +26,7 @@ from greenroom.runtime.alarms import Alarm
 from greenroom.runtime.errors import ActorStopped, RequestError
 from greenroom.runtime.frames import Frame
 from greenroom.runtime.lifecycle import REQUEST_MOVES, RequestState, moved
-from greenroom.runtime.stage import Stage
+from greenroom.runtime.shared import Shared
 from greenroom.runtime.waits import Wait
 
 __all__ = ["Addressee", "Envelope", "Exchange", "Slot", "frame_in"]
@@ -51,7 +51,7 @@ class Addressee(Protocol):
     def name(self) -> str: ...
 
     @property
-    def stage(self) -> Stage: ...
+    def shared(self) -> Shared: ...
 
     @property
     def has_helpers(self) -> bool:
@@ -123,9 +123,9 @@ class Slot:
         return self.owner.name
 
     @property
-    def stage(self) -> Stage:
+    def shared(self) -> Shared:
         """The runtime's, of the actor."""
-        return self.owner.stage
+        return self.owner.shared
 
     @property
     def waits(self) -> Wait | None:
@@ -331,9 +331,9 @@ class Exchange:
             self.state = moved(REQUEST_MOVES, self.state, _SETTLED)
         elif self.state is not _SETTLED and self.cancellation is None:
             self.close()
-            stage = self.addressee.stage
-            by = trio.current_time() + stage.cleanup_grace
-            asking = stage.occupant(self.asker or trio.lowlevel.current_task())
+            shared = self.addressee.shared
+            by = trio.current_time() + shared.cleanup_grace
+            asking = shared.occupant(self.asker or trio.lowlevel.current_task())
             if not isinstance(asking, Slot):
                 asking = None
             else:
@@ -343,7 +343,7 @@ class Exchange:
                 if asking.request is not None:
                     by = min(by, asking.request.cleanup_by)
             self.cancellation = Cancellation(by, asking)
-            self.cancellation.alarm = stage.alarms.set(by, self._overrun)
+            self.cancellation.alarm = shared.alarms.set(by, self._overrun)
             if self.slot is not None:
                 self.slot.cancel(reason)
 
@@ -368,7 +368,7 @@ class Exchange:
         while leaf.slot is not None and leaf.slot.asking is not None:
             leaf = leaf.slot.asking
         if leaf._mark_overran() and leaf.slot is not None:
-            leaf.addressee.stage.report_overrun(
+            leaf.addressee.shared.report_overrun(
                 leaf.addressee.name, leaf.number, self.addressee.name, leaf.slot.task
             )
         self._mark_overran()

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import trio
 
 from greenroom.runtime.groups import bare
-from greenroom.runtime.stage import Stage
+from greenroom.runtime.shared import Shared
 
 __all__ = ["InnerNursery", "wait_cancelled"]
 
@@ -137,7 +137,7 @@ class InnerNursery:
             self._nursery = None
             self._over.set()
 
-    async def close(self, stage: Stage) -> None:
+    async def close(self, shared: Shared) -> None:
         """
         Cancel every task in it and wait until they are over.
 
@@ -151,17 +151,17 @@ class InnerNursery:
         self._closing = True  # for the task that opens it, if that is still on its way
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel(reason=f"{self._name!r} is over")
-        alarm = stage.alarms.set(
-            trio.current_time() + stage.cleanup_grace, lambda: self._name_tasks(stage)
+        alarm = shared.alarms.set(
+            trio.current_time() + shared.cleanup_grace, lambda: self._name_tasks(shared)
         )
         with trio.CancelScope(shield=True):  # as a nursery waits for its children, whatever comes
             await self._over.wait()
         alarm.cancel()
 
-    def _name_tasks(self, stage: Stage) -> None:
+    def _name_tasks(self, shared: Shared) -> None:
         for task in self._nursery.child_tasks if self._nursery is not None else ():
-            if task not in stage.incarnations:  # those of children are named by themselves
-                stage.report_overrun(self._name, None, self._name, task)
+            if task not in shared.incarnations:  # those of children are named by themselves
+                shared.report_overrun(self._name, None, self._name, task)
 
 
 def _start_soon(

@@ -130,7 +130,7 @@ class Incarnation:
                 f"{name}.deadline is known only to actors that ask for it; "
                 f"write class {name}(Actor, deadlines=True)"
             )
-        slot = self.cell.stage.occupant(trio.lowlevel.current_task())
+        slot = self.cell.shared.occupant(trio.lowlevel.current_task())
         request = slot.request if isinstance(slot, Slot) else None
         return request.deadline if request is not None else math.inf
 
@@ -169,7 +169,7 @@ class Incarnation:
                     await to.tell(frame)
                 except RequestError as error:
                     reason = f"of a timer: {type(error).__name__}"
-                    self.cell.stage.dead_letter(to.name, 0, frame, reason)
+                    self.cell.shared.dead_letter(to.name, 0, frame, reason)
                     if isinstance(error, ActorStopped):
                         break
                 if every == math.inf:
@@ -208,7 +208,7 @@ class Incarnation:
                 try:
                     envelope = cell.tell(frame)
                 except MailboxFull as error:  # by a policy that lets nobody wait
-                    cell.stage.dead_letter(
+                    cell.shared.dead_letter(
                         cell.name, 0, frame, f"of a topic: {type(error).__name__}"
                     )
                     continue
@@ -229,9 +229,9 @@ class Incarnation:
         self.started = True
         self.cell.start()
         self.loop.start()
-        stage = self.cell.stage
-        if stage.observers:
-            stage.observers.notify(
+        shared = self.cell.shared
+        if shared.observers:
+            shared.observers.notify(
                 ActorSpawned(trio.current_time(), self.cell.name, self._parent.name)
             )
 
@@ -250,7 +250,7 @@ class Incarnation:
         """
         cell = self.cell
         task = trio.lowlevel.current_task()
-        cell.stage.incarnations.add(task)
+        cell.shared.incarnations.add(task)
         slot: Slot | None = None
         is_cancelled = True
         try:
@@ -281,7 +281,7 @@ class Incarnation:
                 await self._finish(slot)  # noqa: ASYNC102 - shields itself
             is_cancelled = False
         finally:
-            cell.stage.incarnations.remove(task)
+            cell.shared.incarnations.remove(task)
             self._parent.ended(self, starting, is_cancelled=is_cancelled)
 
     async def _wind_down(self, slot: Slot | None) -> None:  # noqa: ASYNC910
@@ -369,15 +369,15 @@ class Incarnation:
         """Run ``on_stop``, shielded, within the cleanup bound."""
         if type(self.actor).on_stop is Actor.on_stop:
             return  # noqa: ASYNC910
-        stage = self.cell.stage
+        shared = self.cell.shared
         task = trio.lowlevel.current_task()
         scope = trio.CancelScope(shield=True)  # ended by the alarm
 
         def overrun() -> None:
-            stage.report_overrun(self.cell.name, None, self.cell.name, task)
+            shared.report_overrun(self.cell.name, None, self.cell.name, task)
             scope.cancel(reason="on_stop overran its bound")
 
-        alarm = stage.alarms.set(trio.current_time() + stage.cleanup_grace, overrun)
+        alarm = shared.alarms.set(trio.current_time() + shared.cleanup_grace, overrun)
         try:
             with scope:  # noqa: ASYNC912
                 await self.actor.on_stop()

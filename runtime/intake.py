@@ -25,7 +25,7 @@ from greenroom.runtime.events import FrameSent, SenderWaited
 from greenroom.runtime.frames import ControlFrame, Frame, StreamRequest
 from greenroom.runtime.mailbox import Lane, Mailbox, is_tombstone
 from greenroom.runtime.routes import Form, Routes
-from greenroom.runtime.stage import Stage
+from greenroom.runtime.shared import Shared
 from greenroom.runtime.waits import check_wait
 
 __all__ = ["Intake", "Room"]
@@ -62,7 +62,7 @@ class Intake(ABC):
 
     Attributes:
         name: The actor's, unique among the runtime's living actors.
-        stage: What it shares with the others.
+        shared: What it shares with the others.
         thread: The runtime's, by its ident.
         mailbox: Outlives incarnations; a new one only for an actor restarted after it stopped.
         inlet: The mailbox's own, one step nearer.
@@ -87,15 +87,15 @@ class Intake(ABC):
         "quick",
         "rooms",
         "routes",
-        "stage",
+        "shared",
         "tally",
         "thread",
     )
 
-    def __init__(self, name: str, stage: Stage, mailbox: Mailbox, routes: Routes) -> None:
+    def __init__(self, name: str, shared: Shared, mailbox: Mailbox, routes: Routes) -> None:
         self.name = name
-        self.stage = stage
-        self.thread = stage.thread
+        self.shared = shared
+        self.thread = shared.thread
         self.mailbox = mailbox
         self.inlet = mailbox.inlet
         self.routes = routes
@@ -136,9 +136,9 @@ class Intake(ABC):
 
     def look_again(self) -> None:
         """Set `quick` anew; called whenever something changed that frames are let in by."""
-        stage = self.stage
+        shared = self.shared
         is_quick = (
-            self.is_open and self.need_slot is None and not self._exiles and not stage.observers
+            self.is_open and self.need_slot is None and not self._exiles and not shared.observers
         )
         self.quick = self.routes.quick if is_quick else _NOTHING
 
@@ -190,7 +190,7 @@ class Intake(ABC):
             ActorStopped: the actor takes no more frames.
             RuntimeError: this is another thread or another ``trio.run``.
         """
-        self.stage.check_thread()
+        self.shared.check_thread()
         if not self.is_open:
             raise self.stopped_error(frame)
 
@@ -266,14 +266,14 @@ class Intake(ABC):
     def _was_put(self, envelope: Envelope) -> None:
         if self.need_slot is not None and self.mailbox.has_backlog:
             self.need_slot()
-        if self.stage.observers:
-            self.stage.observers.notify(
+        if self.shared.observers:
+            self.shared.observers.notify(
                 FrameSent(
                     trio.current_time(),
                     self.name,
                     envelope[0],
                     frame_in(envelope),
-                    self.stage.sender(),
+                    self.shared.sender(),
                 )
             )
 
@@ -297,7 +297,7 @@ class Intake(ABC):
         lane = self.mailbox.lane_of(frame)
         control = isinstance(frame, ControlFrame)
         self.tally.unsent += 1  # until it is
-        slot = self.stage.slots.get(trio.lowlevel.current_task())
+        slot = self.shared.slots.get(trio.lowlevel.current_task())
         if not isinstance(slot, Slot) or control:
             slot = None
         began = trio.current_time()
@@ -329,9 +329,9 @@ class Intake(ABC):
                 slot.waiting = waiting
         self.tally.unsent -= 1
         self._was_put(envelope)
-        if self.stage.observers:
+        if self.shared.observers:
             now = trio.current_time()
-            self.stage.observers.notify(SenderWaited(now, self.name, envelope[0], now - began))
+            self.shared.observers.notify(SenderWaited(now, self.name, envelope[0], now - began))
 
     def _dropped(self, envelope: Envelope) -> None:
         if is_tombstone(envelope):
@@ -353,7 +353,7 @@ class Intake(ABC):
 
     def dead_letter(self, envelope: Envelope, reason: str) -> None:
         """Report that nobody will handle *envelope*, or that nobody read its outcome."""
-        self.stage.dead_letter(self.name, envelope[0], frame_in(envelope), reason)
+        self.shared.dead_letter(self.name, envelope[0], frame_in(envelope), reason)
 
     def exclude(self) -> None:
         """Look, from now on, whether a frame is from a handler that an interrupt took (R21)."""

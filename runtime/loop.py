@@ -13,7 +13,7 @@ next.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import trio
@@ -23,20 +23,12 @@ from greenroom.runtime.alarms import Alarm
 from greenroom.runtime.cell import Cell
 from greenroom.runtime.context import InContext, is_same
 from greenroom.runtime.envelope import Envelope, Exchange, Slot, frame_in
-from greenroom.runtime.errors import (
-    ActorCrashed,
-    ActorRestarted,
-    ActorStopped,
-    Interrupted,
-    Refused,
-    RequestError,
-)
-from greenroom.runtime.events import HandlerEnded, HandlerStarted
+from greenroom.runtime.events import HandlerStarted
 from greenroom.runtime.frames import Frame
-from greenroom.runtime.groups import sole_leaf
 from greenroom.runtime.helpers import InnerNursery
 from greenroom.runtime.lifecycle import RequestState
 from greenroom.runtime.mailbox import is_tombstone
+from greenroom.runtime.outcomes import Outcomes
 from greenroom.runtime.stream import Emit, StreamExchange
 from greenroom.runtime.turn import Turn
 
@@ -48,19 +40,16 @@ _QUEUED: Final = RequestState.QUEUED
 _NONE: Final[Mapping[type, Callable[..., Any]]] = {}
 
 
-class Loop:
+class Loop(Outcomes):
     """
-    The slots of one incarnation.
+    The slots of one incarnation; how handlers end, other than by returning, is said by `Outcomes`.
 
     Attributes:
-        crashed: What ends the incarnation; the first crash wins.
-        poison: Frames whose handlers crashed, for the next incarnation if there is one (R19).
         control_runs: The reader of the control lane is not over.
     """
 
     __slots__ = (
         "_actor",
-        "_cell",
         "_hook_runs",
         "_inner",
         "_routes",
@@ -68,24 +57,20 @@ class Loop:
         "_start_soon",
         "_watched",
         "control_runs",
-        "crashed",
-        "poison",
     )
 
     def __init__(self, cell: Cell, actor: Actor, start_soon: Callable[..., None]) -> None:
-        self.crashed: BaseException | None = None
-        self.poison: Sequence[tuple[Envelope, BaseException]] = ()
+        super().__init__(cell)
         self.control_runs = False
-        self._cell = cell
         self._actor = actor
         self._routes = type(actor).__routes__
         self._start_soon = start_soon  # of the nursery that the incarnation runs in
         self._inner: InnerNursery | None = None  # made when first used
         self._slots = 1  # started so far; grows up to the actor's concurrency
         self._hook_runs = False  # on_interrupt is running in some slot
-        stage = cell.stage
+        shared = cell.shared
         # whether there is more to do about a handler than to run it
-        self._watched = bool(stage.observers) or stage.measure or stage.slow_after != math.inf
+        self._watched = bool(shared.observers) or shared.measure or shared.slow_after != math.inf
 
     @property
     def inner(self) -> InnerNursery:
@@ -93,14 +78,14 @@ class Loop:
         if self._inner is None:
             cell = self._cell
             self._inner = InnerNursery(
-                *(self._start_soon, cell.stage.context, cell.name, self.crash, cell.cut_family)
+                *(self._start_soon, cell.shared.context, cell.name, self.crash, cell.cut_family)
             )
         return self._inner
 
     async def close_inner(self) -> None:  # noqa: ASYNC910
         """End those tasks; as `InnerNursery.close`."""
         if self._inner is not None:
-            await self._inner.close(self._cell.stage)
+            await self._inner.close(self._cell.shared)
 
     def start(self) -> None:
         """
@@ -109,7 +94,7 @@ class Loop:
         Start further slots from now on, when frames find no slot waiting for them (R17).
         """
         if self._cell.mailbox.express is not None:
-            self._cell.stage.context.run(
+            self._cell.shared.context.run(
                 self.inner.start_soon, self._run_express, name=f"{self._cell.name} (express)"
             )
         if self._cell.concurrency > 1:
@@ -126,7 +111,7 @@ class Loop:
         if self._cell.turn is not None and not is_express:
             self._cell.turn.data = slot
         self._cell.slots = (*self._cell.slots, slot)
-        self._cell.stage.slots[slot.task] = slot
+        self._cell.shared.slots[slot.task] = slot
         return slot
 
     def vacate(self, slot: Slot) -> None:
@@ -138,24 +123,18 @@ class Loop:
             envelope, slot.held = slot.held, None
             self._cell.put_back(envelope)
         self._cell.slots = tuple(other for other in self._cell.slots if other is not slot)
-        del self._cell.stage.slots[slot.task]
+        del self._cell.shared.slots[slot.task]
         if self._cell.turn is not None and not slot.is_express:
             self._cell.turn.data = None
             self._cell.turn.offer()
         self._cell.go_on()
-
-    def _end_error(self) -> RequestError:
-        """Return the error of a request that the end of this incarnation takes."""
-        if self._cell.ending is None:  # not from within, so the runtime itself was cancelled
-            return ActorStopped(f"<Ref {self._cell.name!r}> was cancelled", "cancelled")
-        return self._cell.ending()
 
     def _add_slot(self) -> None:
         self._slots += 1
         if self._slots == self._cell.concurrency:
             self._cell.need_slot = None
             self._cell.look_again()
-        self._cell.stage.context.run(
+        self._cell.shared.context.run(
             self.inner.start_soon, self._run_slot, name=f"{self._cell.name} ({self._slots})"
         )
 
@@ -439,18 +418,18 @@ class Loop:
     async def _watch(self, slot: Slot, envelope: Envelope, frame: Frame) -> None:
         """Run a handler for those who want to know: observers, the clock, the watchdog."""
         cell = self._cell
-        stage = cell.stage
+        shared = cell.shared
         began = trio.current_time()
-        if stage.observers:
-            stage.observers.notify(HandlerStarted(began, cell.name, envelope[0], frame))
+        if shared.observers:
+            shared.observers.notify(HandlerStarted(began, cell.name, envelope[0], frame))
         watchdog: Alarm | None = None
-        if stage.slow_after != math.inf:
+        if shared.slow_after != math.inf:
 
             def name_slow() -> None:
                 seconds = trio.current_time() - began
-                stage.report_slow(cell.name, envelope[0], frame, seconds, slot.task)
+                shared.report_slow(cell.name, envelope[0], frame, seconds, slot.task)
 
-            watchdog = stage.alarms.set(began + stage.slow_after, name_slow)
+            watchdog = shared.alarms.set(began + shared.slow_after, name_slow)
         try:
             if isinstance(exchange := envelope[1], Exchange):
                 await self._answer(slot, envelope, exchange)
@@ -463,98 +442,6 @@ class Loop:
                 watchdog.cancel()
             cell.handler_seconds += trio.current_time() - began
         self._ended(envelope, "replied")
-
-    # -- how a handler ended, other than by returning
-
-    def _settle_failed(self, slot: Slot, exc: Exception) -> None:
-        """Move a refusal to its asker; anything else is a crash, and stays (R13, R14)."""
-        error = sole_leaf(exc)
-        cell = self._cell
-        envelope, slot.running, slot.ending = slot.running, None, None
-        if slot.exile is not None:
-            slot.exile.end(slot)
-        if envelope is None:
-            self.crash(error)
-        elif isinstance(error, Refused):
-            self._settle(envelope, error=error)
-            cell.tally.refused += 1
-            cell.forget_attempts(envelope)
-            if not isinstance(envelope[1], Exchange):
-                cell.dead_letter(envelope, "Refused, which nobody read")
-        else:
-            request = envelope[1] if isinstance(envelope[1], Exchange) else None
-            if cell.attempts(envelope) < cell.redeliver and (
-                request is None or request.may_be_redelivered
-            ):
-                self.poison = (*self.poison, (envelope, error))  # it may have another handler
-            else:
-                self.give_up_on(envelope, error)
-            self.crash(error)
-        if envelope is not None:
-            self._ended(envelope, type(error).__name__)
-        cell.go_on()
-
-    def give_up_on(self, envelope: Envelope, error: BaseException) -> None:
-        """Settle *envelope*, whose handler crashed, and who gets no other."""
-        self._settle(envelope, error=self.crash_error(frame_in(envelope), error))
-        self._cell.quarantine(envelope, error)
-
-    def _settle_cancelled(self, slot: Slot) -> None:
-        """Settle what the slot's scope was cancelled for, if anything."""
-        envelope, slot.running = slot.running, None
-        ending, slot.ending = slot.ending, None
-        if slot.exile is not None:
-            slot.exile.end(slot)
-        if envelope is not None:
-            error = ending or Interrupted(
-                f"the asker left {type(frame_in(envelope)).__name__}", "the asker left"
-            )
-            self._settle(envelope, error=error)
-            if isinstance(ending, Interrupted):
-                self._cell.tally.interrupted += 1
-            else:
-                self._cell.tally.cancelled += 1
-            self._cell.forget_attempts(envelope)
-            self._ended(envelope, "cancelled")
-        self._cell.go_on()
-
-    def _settle(self, envelope: Envelope, error: BaseException) -> None:
-        request = envelope[1]
-        if isinstance(request, Exchange) and request.state is not RequestState.SETTLED:
-            request.settle(error=error)
-
-    def crash_error(self, frame: Frame, crash: BaseException) -> ActorCrashed:
-        """Return the error of the asker of *frame*."""
-        error = ActorCrashed(
-            f"<Ref {self._cell.name!r}> crashed handling {type(frame).__name__}: {crash!r}"
-        )
-        error.__cause__ = crash
-        return error
-
-    def crash(self, error: BaseException) -> None:
-        """End this incarnation; the first crash is the one that is raised."""
-        if self.crashed is None or isinstance(error, (KeyboardInterrupt, SystemExit)):
-            self.crashed = error
-
-        def restarted() -> ActorRestarted:
-            taken = ActorRestarted(f"<Ref {self._cell.name!r}> crashed in another of its tasks")
-            taken.__cause__ = self.crashed
-            return taken
-
-        self._cell.end_all("crashed", restarted)
-
-    def _ended(self, envelope: Envelope, outcome: str) -> None:
-        observers = self._cell.stage.observers
-        if observers:
-            observers.notify(
-                HandlerEnded(
-                    trio.current_time(),
-                    self._cell.name,
-                    envelope[0],
-                    frame_in(envelope),
-                    outcome,
-                )
-            )
 
     # -- the control lane
 
@@ -571,8 +458,8 @@ class Loop:
                 cell.go_on()
                 return  # noqa: ASYNC910
             frame = frame_in(envelope)
-            if cell.stage.observers:
-                cell.stage.observers.notify(
+            if cell.shared.observers:
+                cell.shared.observers.notify(
                     HandlerStarted(trio.current_time(), cell.name, envelope[0], frame)
                 )
             try:

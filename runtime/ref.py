@@ -15,7 +15,7 @@ from greenroom.runtime.errors import DeadlockError
 from greenroom.runtime.frames import Frame, Request, StreamRequest
 from greenroom.runtime.lifecycle import RequestState
 from greenroom.runtime.routes import Form
-from greenroom.runtime.stage import Occupant
+from greenroom.runtime.shared import Occupant
 from greenroom.runtime.stream import ReplyStream
 from greenroom.runtime.waits import check_wait
 
@@ -78,7 +78,7 @@ class Ref:
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
         except RuntimeError:  # this is no Trio task
-            raise cell.stage.outside_error() from None
+            raise cell.shared.outside_error() from None
         if type(frame) in cell.quick and get_ident() == cell.thread:
             cell.number = number = cell.number + 1
             envelope: Envelope | None = None
@@ -90,8 +90,8 @@ class Ref:
                 else:
                     cell.overflow((number, frame))
         else:
-            cell.stage.check_thread()
-            cell.stage.check_run()
+            cell.shared.check_thread()
+            cell.shared.check_run()
             envelope = cell.tell(frame)
         if envelope is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -142,8 +142,8 @@ class Ref:
         try:
             await trio.lowlevel.checkpoint()
         except RuntimeError:  # this is no Trio task
-            raise cell.stage.outside_error() from None
-        cell.stage.check_thread()
+            raise cell.shared.outside_error() from None
+        cell.shared.check_thread()
         count = 0
         for frame in frames:
             if (count := count + 1) >= 64:
@@ -194,7 +194,7 @@ class Ref:
             try:
                 await trio.lowlevel.checkpoint_if_cancelled()
             except RuntimeError:  # this is no Trio task
-                raise cell.stage.outside_error() from None
+                raise cell.shared.outside_error() from None
         else:
             await self._check_ask(request)
         cell.number = number = cell.number + 1
@@ -202,7 +202,7 @@ class Ref:
         if cell.wants_deadlines:
             exchange.deadline = trio.current_effective_deadline()
         task = trio.lowlevel.current_task()
-        slot = cell.stage.slots.get(task)
+        slot = cell.shared.slots.get(task)
         if slot is None:
             if is_quick:
                 try:
@@ -232,8 +232,8 @@ class Ref:
             )
         frame = cast("Frame", request)
         self._cell.check_handled(frame, Form.RETURNING)
-        self._cell.stage.check_thread()
-        self._cell.stage.check_run()
+        self._cell.shared.check_thread()
+        self._cell.shared.check_run()
         await trio.lowlevel.checkpoint_if_cancelled()
         self._cell.check_open(frame)
 
@@ -290,7 +290,7 @@ class Ref:
 
         Checkpoint: never.
         """
-        self._cell.stage.check_thread()
+        self._cell.shared.check_thread()
         self._cell.interrupt(reason)
 
     def stop(self) -> None:
@@ -301,7 +301,7 @@ class Ref:
 
         Checkpoint: never.
         """
-        self._cell.stage.check_thread()
+        self._cell.shared.check_thread()
         self._cell.stop()
 
     async def wait_stopped(self) -> Down:

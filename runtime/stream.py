@@ -180,7 +180,7 @@ class Emit(Generic[FrameT]):
             await self._wait_to_emit(frame)
             self._count = 0
         exchange.sent += 1
-        if self._cell.stage.observers:
+        if self._cell.shared.observers:
             self._notify(frame)
 
     async def _wait_to_emit(self, frame: FrameT) -> None:
@@ -222,7 +222,7 @@ class Emit(Generic[FrameT]):
         self._closed = True
         self._exchange.closing.extend(frames)
         self._exchange.send.close()
-        if self._cell.stage.observers:
+        if self._cell.shared.observers:
             # those that were taken back, to go out here, were told of when they were emitted
             told = {id(frame) for frame in self._exchange.discarded}
             for frame in frames:
@@ -245,7 +245,7 @@ class Emit(Generic[FrameT]):
         return self._exchange.sent - len(self._exchange.discarded)
 
     def _notify(self, frame: Frame) -> None:
-        self._cell.stage.observers.notify(
+        self._cell.shared.observers.notify(
             FrameEmitted(trio.current_time(), self._cell.name, self._exchange.number, frame)
         )
 
@@ -308,8 +308,8 @@ class ReplyStream(Generic[FrameT]):
         if self._exchange is not None:
             raise RuntimeError("a stream can be entered once; call ref.stream() again")
         cell = self._cell
-        cell.stage.check_thread()
-        cell.stage.check_run()
+        cell.shared.check_thread()
+        cell.shared.check_run()
         await trio.lowlevel.checkpoint_if_cancelled()
         cell.check_open(self._request)
         exchange = StreamExchange(
@@ -317,7 +317,7 @@ class ReplyStream(Generic[FrameT]):
         )
         if cell.wants_deadlines:
             exchange.deadline = trio.current_effective_deadline()
-        slot = cell.stage.slots.get(trio.lowlevel.current_task())
+        slot = cell.shared.slots.get(trio.lowlevel.current_task())
         exchange.consumer = slot if isinstance(slot, Slot) else None
         if not cell.put_nowait((exchange.number, exchange)):
             await cell.put((exchange.number, exchange))
@@ -399,7 +399,7 @@ class ReplyStream(Generic[FrameT]):
 
     def _begin_wait(self, exchange: StreamExchange) -> Slot | None:
         """Note that this task waits, and return the slot whose wait it is (R24)."""
-        slot = self._cell.stage.slots.get(trio.lowlevel.current_task())
+        slot = self._cell.shared.slots.get(trio.lowlevel.current_task())
         if not isinstance(slot, Slot):
             slot = None
         else:

@@ -34,7 +34,7 @@ from greenroom.runtime.restart import (
     Supervision,
     decide,
 )
-from greenroom.runtime.stage import Stage
+from greenroom.runtime.shared import Shared
 
 __all__ = ["Children"]
 
@@ -74,7 +74,7 @@ class Children:
 
     def __init__(
         self,
-        stage: Stage,
+        shared: Shared,
         names: Names,
         runtime: Spawner,
         start_soon: Callable[..., None],
@@ -83,7 +83,7 @@ class Children:
     ) -> None:
         self.runtime = runtime
         self.start_soon = start_soon
-        self._stage = stage
+        self._shared = shared
         self._names = names
         self._parent = parent
         self._supervision = supervision
@@ -119,11 +119,11 @@ class Children:
         redeliver: int = 0,
     ) -> Ref:
         """Start an actor; see `system.Runtime.spawn`."""
-        stage = self._stage
-        stage.check_thread()
-        stage.check_run()
-        if stage.alarms.is_closed:
-            raise RuntimeError(f"runtime {stage.name!r} is over; it starts no more actors")
+        shared = self._shared
+        shared.check_thread()
+        shared.check_run()
+        if shared.alarms.is_closed:
+            raise RuntimeError(f"runtime {shared.name!r} is over; it starts no more actors")
         if restart is not None and restart not in get_args(ChildKind):
             kinds = ", ".join(get_args(ChildKind))
             raise ValueError(f"restart must be one of {kinds}, or None, not {restart!r}")
@@ -138,7 +138,7 @@ class Children:
         routes = type(actor).__routes__
         cell = Cell(
             self._names.choose(type(actor).__name__, name),
-            stage,
+            shared,
             Mailbox(
                 capacity=capacity,
                 full=full,
@@ -158,7 +158,7 @@ class Children:
         return await self._started(*launched)
 
     def _make(self, factory: Callable[..., Actor], args: tuple[Any, ...]) -> Actor:
-        actor = self._stage.context.copy().run(factory, *args)
+        actor = self._shared.context.copy().run(factory, *args)
         if not isinstance(actor, Actor):
             raise TypeError(
                 f"spawn takes an Actor class, or a function that returns an actor, and its "
@@ -174,7 +174,7 @@ class Children:
         if type(actor).on_start is not Actor.on_start:
             starting = Exchange(0, _Starting(), cell)
             starting.start(None)  # so that a cancel waits for the end, as for a running request
-        self._stage.context.run(self.start_soon, incarnation.run, starting, name=cell.name)
+        self._shared.context.run(self.start_soon, incarnation.run, starting, name=cell.name)
         child.incarnation = incarnation
         if starting is None:
             incarnation.listen()
@@ -195,7 +195,7 @@ class Children:
         if starting is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return incarnation.ref
-        slot = self._stage.slots.get(trio.lowlevel.current_task())
+        slot = self._shared.slots.get(trio.lowlevel.current_task())
         if isinstance(slot, Slot):
             slot.waiting = starting  # what is being started may ask its spawner (R24)
         try:
@@ -209,7 +209,7 @@ class Children:
     def brood(self, incarnation: Incarnation) -> Brood:
         """Make the children of a child."""
         return Children(
-            self._stage,
+            self._shared,
             self._names,
             self.runtime,
             incarnation.loop.inner.start_soon,
@@ -271,7 +271,7 @@ class Children:
             crashed=crash is not None and not child.cell.is_stopping,
             now=trio.current_time(),
             history=self._history,
-            random=self._stage.rng.random,
+            random=self._shared.rng.random,
         )
         name = child.cell.name
         if isinstance(decision, Restart):
@@ -409,7 +409,7 @@ class Children:
 
     async def terminate(self, ref: Ref) -> None:
         """Stop a child for good, whatever its kind, and wait; see `system.Runtime.terminate`."""
-        self._stage.check_run()
+        self._shared.check_run()
         child = next((c for c in self._children.values() if c.cell.name == ref.name), None)
         if child is not None and Ref(child.cell) == ref:
             if child.kind is not None:
@@ -424,7 +424,7 @@ class Children:
 
     async def stop_all(self) -> None:  # noqa: ASYNC910
         """Stop them in reverse order of spawning, each with its drain. Checkpoint: if any lives."""
-        self._stage.check_run()
+        self._shared.check_run()
         if self._children:
             all_over = self._all_over
             if all_over is None:

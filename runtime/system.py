@@ -20,7 +20,7 @@ from greenroom.runtime.names import Names
 from greenroom.runtime.options import SpawnOptions
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.restart import Supervision
-from greenroom.runtime.stage import Stage
+from greenroom.runtime.shared import Shared
 from greenroom.runtime.supervisor import Children
 from greenroom.runtime.topic import Topic
 
@@ -34,15 +34,15 @@ class Runtime:
     """Where actors are spawned; made by `open_runtime`."""
 
     def __init__(
-        self, stage: Stage, start_soon: Callable[..., None], supervision: Supervision
+        self, shared: Shared, start_soon: Callable[..., None], supervision: Supervision
     ) -> None:
-        self.name = stage.name
-        self._stage = stage
+        self.name = shared.name
+        self._shared = shared
         self._names = Names()
         # those that somebody holds or has subscribed to: without either, a new one is the same
         self._topics: WeakValueDictionary[str, Topic[Any]] = WeakValueDictionary()
         self._dead_letters: Topic[DeadLetter] | None = None  # made when first asked for
-        self._children = Children(stage, self._names, self, start_soon, None, supervision)
+        self._children = Children(shared, self._names, self, start_soon, None, supervision)
 
     def __repr__(self) -> str:
         return f"<Runtime {self.name!r}, {len(self._names)} actors>"
@@ -50,7 +50,7 @@ class Runtime:
     @property
     def rng(self) -> random.Random:
         """The runtime's random numbers; seeded by ``open_runtime(seed=...)`` (R25)."""
-        return self._stage.rng
+        return self._shared.rng
 
     async def spawn(
         self,
@@ -141,7 +141,7 @@ class Runtime:
         """
         if self._dead_letters is None:
             self._dead_letters = Topic("dead letters", waits=False, of=DeadLetter)
-            self._stage.undelivered = self._dead_letters.publish_nowait
+            self._shared.undelivered = self._dead_letters.publish_nowait
         return self._dead_letters
 
     def end_topics(self) -> None:
@@ -171,8 +171,8 @@ class Runtime:
 
     def accounts(self) -> Accounts:
         """Return where all frames went that were sent to the actors of this runtime."""
-        totals, numbered = Tally(), self._stage.numbered
-        totals.add(self._stage.tally)
+        totals, numbered = Tally(), self._shared.numbered
+        totals.add(self._shared.tally)
         for cell in self._cells():
             totals.add(cell.tally)
             numbered += cell.number
@@ -238,7 +238,7 @@ async def open_runtime(
 
     Checkpoint: entry, never; exit, always.
     """
-    stage = Stage(
+    shared = Shared(
         name,
         observers=observers,
         cleanup_grace=cleanup_grace,
@@ -249,24 +249,24 @@ async def open_runtime(
     )
     with bare():
         async with trio.open_nursery() as around:
-            around.start_soon(stage.alarms.run, name=f"{name} (alarms)")
+            around.start_soon(shared.alarms.run, name=f"{name} (alarms)")
             runtime: Runtime | None = None
             try:
                 with bare():
                     async with trio.open_nursery() as nursery:
-                        runtime = Runtime(stage, nursery.start_soon, supervision or Supervision())
+                        runtime = Runtime(shared, nursery.start_soon, supervision or Supervision())
                         nursery.start_soon(wait_cancelled, runtime.cut, name=f"{name} (sentry)")
                         try:
                             yield runtime
                             await runtime.stop()
                             nursery.cancel_scope.cancel(reason="every actor is over")
                         except BaseException:
-                            stage.alarms.set(
-                                trio.current_time() + cleanup_grace, stage.name_occupants
+                            shared.alarms.set(
+                                trio.current_time() + cleanup_grace, shared.name_occupants
                             )
                             raise
             finally:
-                stage.alarms.close()
+                shared.alarms.close()
                 if runtime is not None:
                     runtime.end_topics()
             assert runtime is not None

@@ -30,7 +30,7 @@ import trio
 from greenroom.runtime.envelope import Slot
 from greenroom.runtime.errors import DeadlockError, MailboxFull
 from greenroom.runtime.groups import bare
-from greenroom.runtime.stage import slots_of_run
+from greenroom.runtime.shared import slots_of_run
 from greenroom.runtime.waits import AllOf, Wait, Waiter, check_wait
 
 __all__ = ["DEFAULT_LAG", "LagPolicy", "Lagged", "Subscription", "Topic"]

@@ -20,7 +20,7 @@ ROWS = {
     "runtime": (
         *("errors", "frames", "codec", "events", "accounts"),  # values
         *("lifecycle", "restart", "waits", "groups"),  # decisions; groups is pure as well
-        *("alarms", "stacks", "stage"),  # what the actors of one runtime share
+        *("alarms", "stacks", "shared"),  # what the actors of one runtime share
         *(
             "routes",
             "envelope",
@@ -35,6 +35,7 @@ ROWS = {
             "actor",
             "helpers",
             "context",
+            "outcomes",
             "loop",
             "incarnation",
         ),  # one actor

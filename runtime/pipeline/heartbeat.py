@@ -130,8 +130,8 @@ class Monitor:
             seconds,
             position.describe(),
         )
-        if cell.stage.observers:
-            cell.stage.observers.notify(
+        if cell.shared.observers:
+            cell.shared.observers.notify(
                 StageStalled(at, position.name, self._line.name, running, seconds, stack)
             )
 

@@ -330,13 +330,13 @@ class Line:
         owner = self.owner
         if owner is None or not owner.is_stale(frame):
             return False
-        owner.stage.dead_letter(self.name, 0, frame, "of a turn that was interrupted")
+        owner.shared.dead_letter(self.name, 0, frame, "of a turn that was interrupted")
         return True
 
     def drop(self, position: Position, frame: Frame) -> None:
         """Report a frame that *position* pushed after it had passed on the `End`."""
         assert self.owner is not None
-        self.owner.stage.dead_letter(position.name, 0, frame, "pushed after the end")
+        self.owner.shared.dead_letter(position.name, 0, frame, "pushed after the end")
 
     def broadcast(self, frame: ControlFrame) -> None:
         """

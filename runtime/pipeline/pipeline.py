@@ -273,7 +273,7 @@ class Pipeline:
 
         Checkpoint: never.
         """
-        cell_of(self._owner).stage.check_thread()
+        cell_of(self._owner).shared.check_thread()
         self._line.interrupt(reason)
 
     def pause(self, *stages: Ref) -> None:

@@ -150,7 +150,7 @@ class Stage(Actor):
         """
         position = self._place("interrupt_pipeline")
         slots = position.cell.slots if position.cell is not None else ()
-        within = [s for s in slots if s is s.stage.occupant(trio.lowlevel.current_task())]
+        within = [s for s in slots if s is s.shared.occupant(trio.lowlevel.current_task())]
         position.line.interrupt(reason, spare=next(iter(within), None))
 
     # -- pausing

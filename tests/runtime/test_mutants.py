@@ -87,7 +87,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a refusal is a crash (R13)",
-        "loop.py",
+        "outcomes.py",
         "elif isinstance(error, Refused):",
         "elif isinstance(error, Interrupted):",
     ),
@@ -106,8 +106,8 @@ MUTANTS: Final = (
     Mutant(
         "a cancelled asker waits for the cleanup without bound (R10)",
         "envelope.py",
-        "stage.alarms.set(by, self._overrun)",
-        "stage.alarms.set(math.inf, self._overrun)",
+        "shared.alarms.set(by, self._overrun)",
+        "shared.alarms.set(math.inf, self._overrun)",
         FINE_MACHINE,
     ),
     Mutant(
@@ -119,14 +119,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what the crash of another slot took is told that the actor stopped (R13, R17)",
-        "loop.py",
+        "outcomes.py",
         'self._cell.end_all("crashed", restarted)',
         'self._cell.end_all("crashed")',
         named("test_concurrency.py", "a_crash_in_one_slot_takes_the_others"),
     ),
     Mutant(
         "a frame that crashed its handler is not delivered again (R19)",
-        "loop.py",
+        "outcomes.py",
         "self.poison = (*self.poison, (envelope, error))",
         "self.give_up_on(envelope, error)",
         named("test_supervision.py", "a_frame_is_delivered_again_before_all_others"),
@@ -141,7 +141,7 @@ MUTANTS: Final = (
     Mutant(
         "a slow handler is not named (R23)",
         "loop.py",
-        "stage.alarms.set(began + stage.slow_after, name_slow)",
+        "shared.alarms.set(began + stage.slow_after, name_slow)",
         "None",
         named("test_accounts.py", "a_handler_that_runs_too_long_is_named"),
     ),

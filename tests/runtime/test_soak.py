@@ -64,7 +64,7 @@ REACHED: Final = {  # or the walk would prove little
         "Runtime._topics",
         "Topic._subscriptions",
     ),
-    *("Children._children", "Children._orders", "History._times", "Alarms._heap", "Stage.slots"),
+    *("Children._children", "Children._orders", "History._times", "Alarms._heap", "Shared.slots"),
     *("InnerNursery._pending", "Cell.rooms", "Cell._attempts", "Routes._found"),
     "Subscription._givings",
 }

@@ -15,7 +15,7 @@ from greenroom.runtime.events import CleanupOverran, DeadLetter, HandlerSlow, Ob
 from greenroom.runtime.frames import Frame
 from greenroom.runtime.stacks import place_of, stack_of
 
-__all__ = ["Occupant", "Stage", "slots_of_run"]
+__all__ = ["Occupant", "Shared", "slots_of_run"]
 
 _log = logging.getLogger("greenroom.runtime")
 
@@ -27,7 +27,7 @@ class Occupant(Protocol):
     def actor(self) -> str: ...
 
     @property
-    def stage(self) -> "Stage": ...
+    def shared(self) -> "Shared": ...
 
 
 # Which slot runs in which task, for all runtimes of one `trio.run`: waits cross between them (R24).
@@ -45,9 +45,9 @@ def slots_of_run() -> dict[trio.lowlevel.Task, Occupant]:
         return _slots_of_run.get()
 
 
-class Stage:
+class Shared:
     """
-    The ground that the actors of one runtime stand on; made by `open_runtime` inside ``trio.run``.
+    What the actors of one runtime share; made by `open_runtime` inside ``trio.run``.
 
     Attributes:
         name: The runtime's name, for messages.
@@ -179,7 +179,7 @@ class Stage:
     def name_occupants(self) -> None:
         """Report every slot that is still there: the runtime was cancelled a grace ago (R10)."""
         for task, slot in list(self.slots.items()):
-            if slot.stage is self:
+            if slot.shared is self:
                 self.report_overrun(slot.actor, None, slot.actor, task)
 
     def report_overrun(
