@@ -14,17 +14,18 @@ from typing import TypeGuard
 
 import trio
 
-__all__ = ["bare", "collapse", "sole_leaf"]
+__all__ = ["bare", "collapse", "leaves", "sole_leaf"]
 
 
 def _is_group(exc: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:
     return isinstance(exc, BaseExceptionGroup)
 
 
-def _leaves(exc: BaseException) -> Iterator[BaseException]:
+def leaves(exc: BaseException) -> Iterator[BaseException]:
+    """Return an iterator over the exceptions inside *exc*, or over *exc* itself if it is no group."""
     if _is_group(exc):
         for child in exc.exceptions:
-            yield from _leaves(child)
+            yield from leaves(child)
     else:
         yield exc
 
@@ -45,9 +46,9 @@ def _causes(exc: BaseException) -> Iterator[BaseException]:
 
 def _is_echo(exc: BaseException, failures: list[BaseException]) -> bool:
     """Tell whether every leaf of *exc* was caused by one of the other *failures*."""
-    others = {id(leaf) for other in failures if other is not exc for leaf in _leaves(other)}
+    others = {id(leaf) for other in failures if other is not exc for leaf in leaves(other)}
     others |= {id(other) for other in failures if other is not exc}
-    return all(any(id(cause) in others for cause in _causes(leaf)) for leaf in _leaves(exc))
+    return all(any(id(cause) in others for cause in _causes(leaf)) for leaf in leaves(exc))
 
 
 def _without_cancelled(exc: BaseException) -> BaseException | None:
@@ -78,13 +79,13 @@ def collapse(group: BaseException) -> BaseException:
     """
     if not _is_group(group):
         return group
-    leaves = list(_leaves(group))
-    for leaf in leaves:
+    every = list(leaves(group))
+    for leaf in every:
         if isinstance(leaf, (KeyboardInterrupt, SystemExit)):
             return leaf
     failures = [e for e in map(_without_cancelled, group.exceptions) if e is not None]
     if not failures:
-        return leaves[0]
+        return every[0]
     roots = [e for e in failures if not _is_echo(e, failures)] or failures
     return roots[0] if len(roots) == 1 else BaseExceptionGroup("several failures at once", roots)
 

@@ -1,0 +1,128 @@
+"""
+What happened in a run, as the runtime's events tell it, and laws that every run has to keep.
+
+A law is a function of the history that returns an iterator over what breaks it, each as a line of
+text; `law` gives it a name and a place among `LAWS`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from greenroom.runtime.events import (
+    ActorEnded,
+    ActorRestarting,
+    ActorSpawned,
+    CleanupOverran,
+    Event,
+    FrameSent,
+    HandlerEnded,
+    HandlerStarted,
+)
+
+__all__ = ["LAWS", "History", "Law", "law"]
+
+EventT = TypeVar("EventT", bound=Any)
+
+
+class History:
+    """The events of one run, in order; an observer."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []  # at most those of one run, which a plan bounds
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    def of(self, kind: type[EventT], *, actor: str | None = None) -> list[EventT]:
+        """Return the events of this *kind*, of one *actor* or of all."""
+        return [
+            event
+            for event in self.events
+            if isinstance(event, kind) and (actor is None or event.actor == actor)
+        ]
+
+    def count(self, kind: type[Any]) -> int:
+        """Return how many events of this *kind* there are."""
+        return sum(isinstance(event, kind) for event in self.events)
+
+
+@attrs.frozen
+class Law:
+    """Something that holds in every run, whatever was done to it."""
+
+    name: str
+    breaches: Callable[[History], Iterable[str]]
+    """Returns one line for each way in which the history breaks it."""
+
+
+def law(name: str) -> Callable[[Callable[[History], Iterable[str]]], Law]:
+    """
+    Make a law of a function: ``@law("one charge an order")``.
+
+    The function is given the `History` of a run, and yields a line of text for each breach.
+    """
+
+    def make(function: Callable[[History], Iterable[str]]) -> Law:
+        return Law(name, function)
+
+    return make
+
+
+@law("every handler that starts ends once (I3)")
+def _ends(history: History) -> Iterator[str]:
+    started = Counter((e.actor, e.number) for e in history.of(HandlerStarted))
+    ended = Counter((e.actor, e.number) for e in history.of(HandlerEnded))
+    for key in started.keys() | ended.keys():
+        if started[key] != ended[key]:
+            actor, number = key
+            yield f"frame {number} of {actor!r} started {started[key]} times, ended {ended[key]}"
+
+
+@law("no frame is handled that was not sent, and none twice but after a crash (I2)")
+def _handled(history: History) -> Iterator[str]:
+    sent = {(e.actor, e.number): e.frame for e in history.of(FrameSent)}
+    crashes = Counter(e.actor for e in history.of(ActorRestarting))
+    for key, times in Counter((e.actor, e.number) for e in history.of(HandlerStarted)).items():
+        actor, number = key
+        if key not in sent:
+            yield f"frame {number} of {actor!r} was handled and never sent"
+        if times > 1 + crashes[actor]:
+            yield f"frame {number} of {actor!r} was handled {times} times"
+
+
+@law("an actor that has ended handles nothing (I4)")
+def _nothing_after_the_end(history: History) -> Iterator[str]:
+    ended: set[str] = set()
+    for event in history.events:
+        match event:
+            case ActorSpawned(actor=actor):
+                ended.discard(actor)
+            case ActorEnded(actor=actor):
+                ended.add(actor)
+            case HandlerStarted(actor=actor, number=number) if actor in ended:
+                yield f"frame {number} of {actor!r} was started after its end"
+            case _:
+                pass
+
+
+@law("every actor that was spawned has ended (I4)")
+def _all_ended(history: History) -> Iterator[str]:
+    alive = Counter(e.actor for e in history.of(ActorSpawned))
+    alive.subtract(Counter(e.actor for e in history.of(ActorEnded)))
+    alive.subtract(Counter(e.actor for e in history.of(ActorRestarting)))
+    for actor, count in alive.items():
+        if count > 0:
+            yield f"{actor!r} has not ended"
+
+
+@law("no cleanup lasts longer than its bound (R10)")
+def _in_time(history: History) -> Iterator[str]:
+    for event in history.of(CleanupOverran):
+        where = event.stack[-1].strip() if event.stack else "an unknown place"
+        yield f"{event.actor!r} was still cleaning up at {event.at:g} s; it waits at {where}"
+
+
+LAWS: Final = (_ends, _handled, _nothing_after_the_end, _all_ended, _in_time)

@@ -1,0 +1,147 @@
+"""
+What is done to a run: which faults come where, and which task goes first; pure, and pasteable.
+
+A `Plan` reads and writes as one line::
+
+    cancel(root)@18
+    cancel(turn)@21 jump(5)@24
+    interrupt@7; preempt 3:1 9:2
+    cancel(root)@40; random 17
+
+A fault comes at a *position*: the positions are the moments before each step of a task of the
+scenario, and one before each jump of the clock, counted from 0. ``preempt 3:1`` has the task with
+index 1 among the runnable ones go first at step 3, in place of the one that the policy would choose.
+The policies are ``fifo``, which goes on with the same task as long as it can, ``random SEED`` and
+``pct SEED DEPTH STEPS``.
+"""
+
+import math
+import re
+from typing import Final, Literal, Self, TypeAlias, get_args
+
+import attrs
+
+__all__ = ["Fault", "FaultKind", "Plan", "PolicyName"]
+
+FaultKind: TypeAlias = Literal["cancel", "raise", "interrupt", "jump"]
+PolicyName: TypeAlias = Literal["fifo", "random", "pct"]
+
+_FAULT: Final = re.compile(r"(?P<kind>[a-z]+)(\((?P<target>[^()]*)\))?@(?P<position>\d+)")
+_WITH_TARGET: Final = ("cancel", "raise")
+
+
+def _check_position(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
+    if not (isinstance(value, int) and value >= 0):
+        raise ValueError(f"{attribute.name} must be an int >= 0, not {value!r}")
+
+
+@attrs.frozen
+class Fault:
+    """Something that is done to a run, at one position."""
+
+    kind: FaultKind
+    """
+    ``cancel``: a scope; ``raise``: an exception out of the await of a blocked task; ``interrupt``:
+    Ctrl-C; ``jump``: of the clock.
+    """
+    position: int = attrs.field(validator=_check_position)
+    target: str = ""
+    """Of a ``cancel``: the name of the scope, or ``root``; of a ``raise``: the name of the task."""
+    seconds: float = 0.0
+    """Of a ``jump``."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.kind not in get_args(FaultKind):
+            raise ValueError(f"kind must be one of {get_args(FaultKind)}, not {self.kind!r}")
+        if (self.kind in _WITH_TARGET) != bool(self.target):
+            need = "needs a target" if self.kind in _WITH_TARGET else "has no target"
+            raise ValueError(f"{self.kind} {need}: write {self.kind}(root)@{self.position}")
+        if (self.kind == "jump") != (0 < self.seconds < math.inf):
+            raise ValueError(f"a jump, and nothing else, has seconds > 0, not {self.seconds!r}")
+
+    def __str__(self) -> str:
+        inside = f"({self.target})" if self.target else f"({self.seconds:g})" * bool(self.seconds)
+        return f"{self.kind}{inside}@{self.position}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the fault that *text* stands for; ValueError if it stands for none."""
+        match = _FAULT.fullmatch(text)
+        if match is None or match["kind"] not in get_args(FaultKind):
+            raise ValueError(
+                f"{text!r} is no fault; write for example cancel(root)@7, interrupt@3, jump(5)@24"
+            )
+        position, inside = int(match["position"]), match["target"] or ""
+        if match["kind"] == "jump":
+            try:
+                return cls("jump", position, seconds=float(inside))
+            except ValueError as error:
+                raise ValueError(f"{text!r} needs its seconds: jump(5)@{position}") from error
+        kind: FaultKind = match["kind"]  # type: ignore[assignment]  # one of them, as tested
+        return cls(kind, position, target=inside)
+
+
+@attrs.frozen
+class Plan:
+    """All that is done to one run; an empty one is the run as it comes."""
+
+    faults: tuple[Fault, ...] = ()
+    preempt: tuple[tuple[int, int], ...] = ()
+    """Pairs of a step and the index of the task that goes first there."""
+    policy: PolicyName = "fifo"
+    seed: int = 0
+    """Of ``random`` and ``pct``."""
+    depth: int = 3
+    """Of ``pct``: how many points of a run must fall into the right order for a bug to show, >= 1."""
+    steps: int = 200
+    """Of ``pct``: about how many steps a run has."""
+
+    def __str__(self) -> str:
+        parts = [" ".join(map(str, self.faults))]
+        if self.preempt:
+            parts.append("preempt " + " ".join(f"{step}:{index}" for step, index in self.preempt))
+        if self.policy == "random":
+            parts.append(f"random {self.seed}")
+        if self.policy == "pct":
+            parts.append(f"pct {self.seed} {self.depth} {self.steps}")
+        return "; ".join(filter(None, parts)) or "as it comes"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """
+        Return the plan that *text* stands for, as `str` writes it.
+
+        Raises:
+            ValueError: it stands for none; the text says which part.
+        """
+        faults: list[Fault] = []
+        preempt: list[tuple[int, int]] = []
+        policy: PolicyName = "fifo"
+        seed, depth, steps = 0, 3, 200
+        if text.strip() == "as it comes":
+            return cls()
+        for part in filter(None, (part.strip() for part in text.split(";"))):
+            word, *rest = part.split()
+            match word:
+                case "preempt":
+                    preempt += [_pair(item) for item in rest]
+                case "random":
+                    policy, (seed,) = "random", _numbers(part, rest, 1)
+                case "pct":
+                    policy, (seed, depth, steps) = "pct", _numbers(part, rest, 3)
+                case _:
+                    faults += [Fault.parse(item) for item in (word, *rest)]
+        return cls(tuple(faults), tuple(preempt), policy, seed, depth, steps)
+
+
+def _pair(text: str) -> tuple[int, int]:
+    step, _, index = text.partition(":")
+    if not (step.isdecimal() and index.isdecimal()):
+        raise ValueError(f"{text!r} is no preemption; write step:index, for example preempt 3:1")
+    return int(step), int(index)
+
+
+def _numbers(part: str, words: list[str], count: int) -> list[int]:
+    if len(words) != count or not all(word.isdecimal() for word in words):
+        raise ValueError(f"{part!r} needs {count} numbers; write 'random 17' or 'pct 17 3 200'")
+    return [int(word) for word in words]

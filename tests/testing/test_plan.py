@@ -1,0 +1,104 @@
+"""Plans read and write as one line, and policies choose as they say."""
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenroom.runtime.testing.control import Fifo, Pct, Preempting, Random, policy_of
+from greenroom.runtime.testing.plan import Fault, Plan
+
+names = st.from_regex(r"[a-z0-9_#~./-]{1,12}", fullmatch=True)
+positions = st.integers(0, 10_000)
+faults = st.one_of(
+    st.builds(Fault, st.just("cancel"), positions, names),
+    st.builds(Fault, st.just("raise"), positions, names),
+    st.builds(Fault, st.just("interrupt"), positions),
+    st.builds(
+        Fault, st.just("jump"), positions, seconds=st.sampled_from([0.5, 1.0, 5.0, 1e6, 0.001])
+    ),
+)
+plans = (
+    st.builds(
+        Plan,
+        st.lists(faults, max_size=4).map(tuple),
+        st.lists(st.tuples(positions, st.integers(0, 9)), max_size=3).map(tuple),
+        st.just("fifo"),
+    )
+    | st.builds(Plan, policy=st.just("random"), seed=positions)
+    | st.builds(
+        Plan,
+        policy=st.just("pct"),
+        seed=positions,
+        depth=st.integers(1, 9),
+        steps=st.integers(1, 999),
+    )
+)
+
+
+@given(plans)
+def test_a_plan_is_what_it_says(plan: Plan) -> None:
+    """`parse` of what `str` writes is the plan again."""
+    assert Plan.parse(str(plan)) == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cancel@3", "cancel needs a target: write cancel(root)@3"),
+        ("interrupt(root)@3", "interrupt has no target"),
+        ("jump@3", "needs its seconds"),
+        ("jump(-1)@3", "needs its seconds"),
+        ("explode(root)@3", "'explode(root)@3' is no fault"),
+        ("cancel(root)", "is no fault"),
+        ("preempt 3", "'3' is no preemption; write step:index"),
+        ("random", "'random' needs 1 numbers"),
+        ("pct 3", "'pct 3' needs 3 numbers"),
+    ],
+)
+def test_what_is_no_plan_says_why(text: str, message: str) -> None:
+    """A mistake in a pasted line is named."""
+    with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(")", r"\)")):
+        Plan.parse(text)
+
+
+def test_fifo_goes_on_with_the_same_task() -> None:
+    """As long as it can, and then with the one that waited longest."""
+    policy = Fifo()
+
+    assert [
+        policy.choose(n, tasks) for n, tasks in enumerate([[5, 6], [6, 5], [7, 6], [6, 7]])
+    ] == [*(0, 1, 0, 1)]
+
+
+def test_chance_comes_from_the_seed() -> None:
+    """The same seed chooses the same; all tasks are chosen in the long run."""
+    tasks = [1, 2, 3]
+    first, again, other = (
+        [policy.choose(n, tasks) for n in range(300)] for policy in map(Random, (1, 1, 2))
+    )
+
+    assert first == again != other
+    assert set(Counter(first)) == {0, 1, 2}
+
+
+def test_pct_changes_its_mind_at_few_steps() -> None:
+    """With depth 3 there are at most 2 steps at which another task goes on than before."""
+    for seed in range(50):
+        policy = Pct(seed, 3, 100)
+        chosen = [policy.choose(n, [1, 2, 3]) for n in range(100)]
+
+        assert sum(a != b for a, b in pairwise(chosen)) <= 2
+
+
+def test_a_preemption_is_one_other_choice() -> None:
+    """At the step that is said, and nowhere else."""
+    plain = policy_of(Plan())
+    other = policy_of(Plan(preempt=((2, 1), (4, 7))))
+    tasks = [[1, 2], [1, 2], [1, 2], [1, 2], [1, 2]]
+
+    assert [plain.choose(n, t) for n, t in enumerate(tasks)] == [0, 0, 0, 0, 0]
+    assert [other.choose(n, t) for n, t in enumerate(tasks)] == [0, 0, 1, 0, 1]
+    assert isinstance(other, Preempting)

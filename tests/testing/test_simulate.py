@@ -1,0 +1,242 @@
+"""One run of a scenario: what it finds, and that a plan repeats it."""
+
+import gc
+import os
+import socket
+import threading
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+import trio
+
+from greenroom.runtime.testing.history import History, law
+from greenroom.runtime.testing.plan import Plan
+from greenroom.runtime.testing.simulate import World, simulate
+from greenroom.runtime.testing.sweep import sweep
+from tests.runtime.cast import Count, Echo, Note, Stagehand
+
+
+async def five(w: World) -> None:
+    """Four actors that are told, asked and streamed from, by a turn."""
+    refs = [await w.runtime.spawn(Stagehand, name=f"a{n}") for n in range(4)]
+    with w.scope("turn"):
+        async with trio.open_nursery() as nursery:
+            for ref in refs:
+                nursery.start_soon(ref.ask, Echo("x", 1))
+                nursery.start_soon(ref.tell, Note("n"))
+        async with refs[0].stream(Count(5)) as numbers:
+            async for _ in numbers:
+                pass
+
+
+def test_a_correct_system_has_nothing_wrong_at_any_position() -> None:
+    """A cancel of every scope, an error out of every wait, a signal at every position."""
+    report = sweep(five, faults=("cancel", "raise", "interrupt")).check()
+    print(f"sweep five: {report.runs} runs, {report.positions} positions")
+
+    assert report.positions >= 45
+    assert report.runs >= 200
+
+
+def test_the_same_plan_is_the_same_run() -> None:
+    """To the last event, for each policy; and another seed is another run."""
+    for plan in ("", "cancel(turn)@21", "random 7", "pct 7 3 50", "raise(a0)@9; preempt 3:1 7:2"):
+        one, two = simulate(five, plan=plan), simulate(five, plan=plan)
+
+        assert one == two
+        assert one.log
+    logs = {simulate(five, plan=f"random {seed}").log for seed in range(12)}
+    assert len(logs) > 6
+
+
+def test_the_collector_and_its_settings_are_as_before() -> None:
+    """A run changes nothing for the next."""
+    import sys
+    import warnings
+
+    before = (gc.isenabled(), sys.unraisablehook, tuple(warnings.filters))
+    simulate(five)
+
+    assert (gc.isenabled(), sys.unraisablehook, tuple(warnings.filters)) == before
+
+
+# -- what is found
+
+
+async def leave_a_generator(w: World) -> None:
+    async def numbers() -> AsyncGenerator[int]:
+        try:
+            yield 1
+        finally:
+            await trio.lowlevel.checkpoint()
+
+    async for _ in numbers():
+        break
+
+
+async def leave_a_generator_in_a_cycle(w: World) -> None:
+    class Node:
+        other: Any
+
+    async def numbers(node: Node) -> AsyncGenerator[int]:
+        yield 1
+
+    node = Node()
+    node.other = numbers(node)
+    await anext(node.other)
+
+
+async def forget_an_await(w: World) -> None:
+    trio.sleep(1)  # type: ignore[unused-coroutine]  # noqa: ASYNC105  # pyright: ignore
+
+
+async def leave_a_socket(w: World) -> None:
+    socket.socket()
+
+
+LEFT: list[Any] = []
+
+
+async def leave_a_descriptor(w: World) -> None:
+    LEFT.append(os.open("/dev/null", os.O_RDONLY))
+
+
+async def leave_a_thread(w: World) -> None:
+    stop = threading.Event()
+    LEFT.append(stop)
+    threading.Thread(target=stop.wait, name="left").start()
+
+
+async def hang(w: World) -> None:
+    await trio.sleep_forever()
+
+
+async def hang_in_a_shield(w: World) -> None:
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+
+
+async def go_round_in_circles(w: World) -> None:
+    while True:
+        await trio.lowlevel.checkpoint()
+
+
+async def raise_something(w: World) -> None:
+    raise LookupError("nothing there")
+
+
+async def keep_a_lock(w: World) -> None:
+    lock = trio.Lock()
+    w.own("the lock", lambda: not lock.locked())
+    await lock.acquire()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "codes", "text"),
+    [
+        (leave_a_generator, ("LEAK_ASYNCGEN",), "numbers' was garbage collected"),
+        (leave_a_generator_in_a_cycle, ("LEAK_ASYNCGEN",), "numbers was not closed"),
+        (forget_an_await, ("LEAK_UNAWAITED",), "'sleep' was never awaited"),
+        (leave_a_socket, ("LEAK_RESOURCE",), "unclosed <socket.socket"),
+        (leave_a_descriptor, ("LEAK_DESCRIPTOR",), "/dev/null is open"),
+        (leave_a_thread, ("LEAK_THREAD",), "left goes on"),
+        (hang, ("HANG",), "test_simulate.py"),
+        (hang_in_a_shield, ("HANG",), "in hang_in_a_shield"),
+        (go_round_in_circles, ("LIVELOCK",), "more than 500 steps"),
+        (raise_something, ("RAISED",), "LookupError: nothing there"),
+        (keep_a_lock, ("HELD",), "the lock is not free"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_named(
+    scenario: Any, codes: tuple[str, ...], text: str
+) -> None:
+    """Each kind by its code, with a text that says what; and the next run is clean."""
+    report = simulate(scenario, max_steps=500)
+    for left in LEFT:
+        os.close(left) if isinstance(left, int) else left.set()
+    LEFT.clear()
+
+    assert set(codes) <= set(report.codes), report.problems
+    assert text in " ".join(map(str, report.problems))
+    with pytest.raises(AssertionError, match="with the plan 'as it comes'"):
+        report.check()
+    for thread in threading.enumerate():
+        if thread.name == "left":
+            thread.join()
+    assert simulate(five).ok
+
+
+def test_a_cleanup_that_takes_too_long_after_a_cancel_is_found() -> None:
+    """A shield without a deadline around a peer that does not answer."""
+
+    async def stuck(w: World) -> None:
+        try:
+            await trio.sleep(1)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(60)
+
+    report = sweep(stuck).first
+
+    assert report.codes == ("LATENCY",)
+    assert str(report.plan).startswith("cancel(root)@")
+
+
+def test_a_law_of_ones_own_is_held() -> None:
+    """What it yields is a problem, with its name."""
+
+    @law("nobody says x")
+    def quiet(history: History) -> Any:
+        for event in history.events:
+            if "'x'" in repr(event):
+                yield f"{event.actor} heard x"
+
+    report = simulate(five, laws=(quiet,))
+
+    assert report.codes == ("LAW",)
+    assert "nobody says x: a0 heard x" in str(report.problems[0])
+
+
+def test_a_fault_for_nobody_does_nothing() -> None:
+    """A plan from an older version of the scenario may name what is not there."""
+    report = simulate(five, plan=Plan.parse("cancel(gone)@3 raise(gone)@4 cancel(turn)@9000"))
+
+    assert report.ok
+    assert report.fired == ()
+
+
+def test_a_scenario_that_can_not_be_repeated_is_refused() -> None:
+    """The kit runs it twice first, and says where the two differ."""
+    runs: list[int] = []
+
+    async def fickle(w: World) -> None:
+        runs.append(1)
+        ref = await w.runtime.spawn(Stagehand)
+        await ref.tell(Note(f"run {len(runs)}"))
+
+    with pytest.raises(AssertionError, match=r"not the same when it is run again: .*run 1.*run 2"):
+        sweep(fickle)
+
+
+def test_a_bug_that_only_a_cancel_shows_is_found_and_its_plan_repeats_it() -> None:
+    """A close without a shield is never seen in a run without faults."""
+    closed: list[bool] = []
+
+    async def main(w: World) -> None:
+        state = [True]
+        w.own("the connection", lambda: not state[0])
+        try:
+            await trio.sleep(1)
+        finally:
+            await trio.lowlevel.checkpoint()  # the close, which a cancel cuts off
+            state[0] = False
+            closed.append(True)
+
+    assert simulate(main).ok
+    report = sweep(main).first
+    again = simulate(main, plan=str(report.plan))
+
+    assert report.codes == ("HELD",)
+    assert again.codes == ("HELD",)
+    assert len(report.plan.faults) == 1
