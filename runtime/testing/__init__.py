@@ -1,12 +1,58 @@
 """
-What tests of actors need: runs that can be repeated, and a log to compare them by.
+What tests of actors need: cancels at every instant, faults, other orders of tasks, and repetition.
+
+A scenario is an async function of a `World`, which has a runtime open. `simulate` runs it once, as a
+`Plan` says; `sweep` once for each fault at each position; `explore` in many orders by chance; and
+`cancel_everywhere` makes a test of it. Every failure prints the plan that repeats it.
 
 Two runs of one program under `run_seeded` with the same seed give the same `EventLog`, byte for byte
 (I11, R25): in virtual time, without real threads or sockets.
 """
 
 from greenroom.runtime.testing.eventlog import EventLog as EventLog
+from greenroom.runtime.testing.everywhere import cancel_everywhere as cancel_everywhere
+from greenroom.runtime.testing.explore import ExploreReport as ExploreReport
+from greenroom.runtime.testing.explore import explore as explore
+from greenroom.runtime.testing.history import LAWS as LAWS
+from greenroom.runtime.testing.history import History as History
+from greenroom.runtime.testing.history import Law as Law
+from greenroom.runtime.testing.history import law as law
+from greenroom.runtime.testing.plan import Fault as Fault
+from greenroom.runtime.testing.plan import FaultKind as FaultKind
+from greenroom.runtime.testing.plan import Plan as Plan
+from greenroom.runtime.testing.plan import PolicyName as PolicyName
 from greenroom.runtime.testing.seam import SeamMismatch as SeamMismatch
 from greenroom.runtime.testing.seam import run_seeded as run_seeded
+from greenroom.runtime.testing.simulate import InjectedError as InjectedError
+from greenroom.runtime.testing.simulate import Problem as Problem
+from greenroom.runtime.testing.simulate import Report as Report
+from greenroom.runtime.testing.simulate import Scenario as Scenario
+from greenroom.runtime.testing.simulate import World as World
+from greenroom.runtime.testing.simulate import simulate as simulate
+from greenroom.runtime.testing.sweep import SweepReport as SweepReport
+from greenroom.runtime.testing.sweep import sweep as sweep
 
-__all__ = ["EventLog", "SeamMismatch", "run_seeded"]
+__all__ = [
+    "LAWS",
+    "EventLog",
+    "ExploreReport",
+    "Fault",
+    "FaultKind",
+    "History",
+    "InjectedError",
+    "Law",
+    "Plan",
+    "PolicyName",
+    "Problem",
+    "Report",
+    "Scenario",
+    "SeamMismatch",
+    "SweepReport",
+    "World",
+    "cancel_everywhere",
+    "explore",
+    "law",
+    "run_seeded",
+    "simulate",
+    "sweep",
+]
