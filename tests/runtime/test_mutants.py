@@ -96,6 +96,7 @@ MUTANTS: Final = (
         "cell.py",
         "request.settle(error=self.stopped_error(request.frame))",
         "pass",
+        FINE_MACHINE,
     ),
     Mutant(
         "draining has no bound (R20)",
@@ -141,7 +142,7 @@ MUTANTS: Final = (
     Mutant(
         "a slow handler is not named (R23)",
         "loop.py",
-        "shared.alarms.set(began + stage.slow_after, name_slow)",
+        "shared.alarms.set(began + shared.slow_after, name_slow)",
         "None",
         named("test_accounts.py", "a_handler_that_runs_too_long_is_named"),
     ),
