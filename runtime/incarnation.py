@@ -187,7 +187,11 @@ class Incarnation:
         with timer.scope:
             down = await ref.wait_stopped()
             with contextlib.suppress(ActorStopped):  # then it is ending itself
-                await self.ref.tell(down)
+                try:
+                    await self.cell.put_anyway(down)
+                except MailboxFull as error:
+                    reason = f"of a watch: {type(error).__name__}"
+                    self.cell.shared.dead_letter(self.cell.name, 0, down, reason)
 
     def forward(self, subscription: Subscription[Frame]) -> Timer:
         """Tell the actor what *subscription* gives."""

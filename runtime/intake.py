@@ -333,6 +333,30 @@ class Intake(ABC):
             now = trio.current_time()
             self.shared.observers.notify(SenderWaited(now, self.name, envelope[0], now - began))
 
+    async def put_anyway(self, frame: Frame) -> None:
+        """
+        Tell *frame*, waiting for room also where the policy is ``fail``.
+
+        Raises:
+            MailboxFull: the policy drops, and there is nothing that may be dropped.
+            ActorStopped, DeadlockError: as `put`.
+
+        Cancellation: nothing was sent.
+
+        Checkpoint: always.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            envelope = self.tell(frame)
+        except MailboxFull:
+            if self.mailbox.full != "fail":
+                raise
+            envelope = (self.next_number(), frame)
+        if envelope is None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await self.put(envelope)
+
     def _dropped(self, envelope: Envelope) -> None:
         if is_tombstone(envelope):
             self.tally.cancelled += 1  # its asker has left

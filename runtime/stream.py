@@ -36,7 +36,7 @@ _MOST_WITHOUT_CHECKPOINT: Final = 64
 class StreamExchange(Exchange):
     """An exchange whose reply is a stream of frames."""
 
-    __slots__ = ("closing", "consumer", "discarded", "receive", "send", "sent")
+    __slots__ = ("closing", "consumer", "discarded", "receive", "send", "sent", "taken_back")
 
     def __init__(
         self,
@@ -53,7 +53,8 @@ class StreamExchange(Exchange):
         # how many frames went into the channel, and of these, those that `drain` took out again;
         # the rest is with the asker, or was handed to its waiting task, which will have it
         self.sent = 0
-        self.discarded: list[Frame] = []
+        self.discarded = 0
+        self.taken_back: list[Frame] = []  # of these the last, at most as many as the buffer holds
 
     @property
     def may_be_redelivered(self) -> bool:
@@ -75,7 +76,8 @@ class StreamExchange(Exchange):
             while True:
                 unread.append(self.receive.receive_nowait())
         except (trio.WouldBlock, trio.EndOfChannel):
-            self.discarded += unread
+            self.discarded += len(unread)
+            self.taken_back = unread or self.taken_back
             return unread
 
     def settle(self, value: object = None, error: BaseException | None = None) -> None:
@@ -98,6 +100,15 @@ class _Reading:
         exchange = self._exchange
         waiting = exchange.receive.statistics().tasks_waiting_receive
         if self.parked and not waiting and exchange.asker is None:
+            return None
+        # another task of the addressee than its handler's may emit; once all is emitted, only the
+        # end of the handler counts
+        slot = exchange.slot
+        if (
+            slot is not None
+            and not exchange.is_closed
+            and (slot.task.child_nurseries or exchange.addressee.has_helpers)
+        ):
             return None
         return exchange.blockers()
 
@@ -224,7 +235,7 @@ class Emit(Generic[FrameT]):
         self._exchange.send.close()
         if self._cell.shared.observers:
             # those that were taken back, to go out here, were told of when they were emitted
-            told = {id(frame) for frame in self._exchange.discarded}
+            told = {id(frame) for frame in self._exchange.taken_back}
             for frame in frames:
                 if id(frame) not in told:
                     self._notify(frame)
@@ -242,7 +253,7 @@ class Emit(Generic[FrameT]):
         Checkpoint: never.
         """
         self._exchange.discard_unread()
-        return self._exchange.sent - len(self._exchange.discarded)
+        return self._exchange.sent - self._exchange.discarded
 
     def _notify(self, frame: Frame) -> None:
         self._cell.shared.observers.notify(

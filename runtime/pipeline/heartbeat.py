@@ -58,6 +58,10 @@ class Monitor:
 
     def moved(self, frame: Frame) -> None:
         """Note that there is something to watch again."""
+        self.stirred()
+
+    def stirred(self) -> None:
+        """Note that there may be."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -102,7 +106,7 @@ class Monitor:
         return Sample(
             progress=position.progress,
             answered=position.beat == self._number,
-            is_busy=not is_over
+            is_busy=not (is_over or position.is_paused)
             and (
                 slot is None
                 or slot.running is not None

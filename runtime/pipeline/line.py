@@ -48,6 +48,10 @@ class Watcher(Protocol):
 
     def moved(self, frame: Frame) -> None: ...
 
+    def stirred(self) -> None:
+        """Note that a stage may go on, though no frame moved: its pause is over."""
+        ...
+
 
 class Position:
     """
@@ -213,6 +217,8 @@ class Position:
             self._pauses.remove(by)
             if self.cell is not None and not self._pauses:
                 self.cell.release()
+                for watcher in tuple(self.line.watchers):
+                    watcher.stirred()
 
     def forget_pauses(self) -> None:
         """Go on, unless the pipeline wants the pause: another incarnation knows of no other."""

@@ -99,7 +99,9 @@ class Port:
                 self._count = 0
                 await cell.put(envelope)
         except MailboxFull:
-            if not isinstance(inner(frame), Mark):
+            if isinstance(inner(frame), Lifecycle):
+                await cell.put_anyway(frame)  # noqa: ASYNC120 - it has no more to say
+            elif not isinstance(inner(frame), Mark):  # of these another will follow
                 raise
         except ActorStopped:
             if not self._target.is_optional and not isinstance(inner(frame), Lifecycle):

@@ -173,9 +173,15 @@ class Tap(Generic[FrameT_co]):
         while True:
             if self._notice is not None:
                 await trio.lowlevel.checkpoint()
-                notice, self._notice = self._notice, None
-                return cast("FrameT_co", notice)
+                notice = self._take_notice()
+                if notice is not None:
+                    return cast("FrameT_co", notice)
+                continue  # another task has read it
             number, frame = await self._subscription.__anext__()
             if number > self._skip_through or frame.uninterruptible:
                 return cast("FrameT_co", frame)
             self.skipped += 1
+
+    def _take_notice(self) -> PipelineInterrupted | None:
+        notice, self._notice = self._notice, None
+        return notice

@@ -393,6 +393,9 @@ class _Activity:
         if isinstance(frame, self._kinds) and not isinstance(frame, Lifecycle):
             self.last = trio.current_time()
 
+    def stirred(self) -> None:
+        """Do nothing: only frames count."""
+
 
 async def _watch_start(line: Line, grace: float) -> None:
     await trio.sleep(grace)

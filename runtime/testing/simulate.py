@@ -408,7 +408,7 @@ def simulate(
         try:
             with taken_over(director):
                 trio.run(main, leaks, clock=clock, instruments=[director])
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - outside of the run; it is reported
             run.error = _kept(error)
     problems = [*director.problems, *_problems(run, director, leaks, laws, cancel_budget, expect)]
     return Report(

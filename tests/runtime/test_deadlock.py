@@ -196,6 +196,34 @@ async def test_a_stream_that_another_task_reads_is_no_edge(autojump_clock: Clock
         assert await a.ask(Do(consume)) == "after the stream"
 
 
+@pytest.mark.parametrize("of", ["handler", "actor"])
+async def test_a_stream_that_another_task_emits_is_no_edge(autojump_clock: Clock, of: str) -> None:
+    """R24: the reader doesn't wait for what the emitter's handler itself waits for."""
+
+    async def play(hand: Stagehand, emit: Emit[Number]) -> None:
+        async def speak() -> None:
+            for n in range(3):
+                await trio.sleep(1)
+                await emit(Number(n))
+            emit.close()
+
+        async with trio.open_nursery() as nursery:
+            (nursery if of == "handler" else hand.nursery).start_soon(speak)
+            assert await a.ask(Echo("after the stream")) == "after the stream"
+
+    async def consume(_: Stagehand) -> str:
+        async with b.stream(Play(play)) as numbers:
+            await trio.sleep(0.5)  # b asks
+            assert await anext(numbers) == Number(0)
+        return "left"
+
+    async with open_runtime() as runtime:
+        a = await runtime.spawn(Stagehand, name="a")
+        b = await runtime.spawn(Stagehand, name="b")
+
+        assert await a.ask(Do(consume)) == "left"
+
+
 async def test_reading_a_stream_of_ones_own_is_named(autojump_clock: Clock) -> None:
     """R24: at the read that would wait, since entering does not."""
 

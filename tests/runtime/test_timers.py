@@ -296,6 +296,50 @@ async def test_a_dead_letter_that_is_not_heard_makes_no_other(
     assert len(log) + len(letters) == 6
 
 
+async def test_the_end_of_a_watched_actor_is_told_when_there_is_room(
+    autojump_clock: Clock,
+) -> None:
+    """R5: a mailbox that refuses senders when it is full refuses no Down."""
+    log: list[str] = []
+    async with open_runtime() as runtime:
+        other = await runtime.spawn(Stagehand, name="other")
+        ref = await runtime.spawn(Watching, log, capacity=1, full="fail")
+        await run_on(ref, watching(other))
+
+        async def rest(_: Stagehand) -> None:
+            await trio.sleep(10)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ref.ask, Do(rest))
+            await trio.testing.wait_all_tasks_blocked()
+            await ref.tell(Note("fills it"))
+            other.stop()
+
+    assert log == ["fills it at 10", "other stopped at 10", "on_stop"]
+
+
+async def test_a_down_that_cannot_be_told_is_a_dead_letter(autojump_clock: Clock) -> None:
+    """R4: a mailbox that drops, and holds only what may not be dropped, has no room for it."""
+    ledger = Ledger()
+    async with open_runtime(observers=[ledger]) as runtime:
+        other = await runtime.spawn(Stagehand, name="other")
+        ref = await runtime.spawn(Watching, name="w", capacity=1, full="drop_oldest")
+        await run_on(ref, watching(other))
+
+        async def rest(_: Stagehand) -> None:
+            await trio.sleep(10)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ref.ask, Do(rest))
+            await trio.testing.wait_all_tasks_blocked()
+            await ref.tell(Pinned("fills it"))
+            other.stop()
+
+    assert [(e.actor, e.frame) for e in ledger.of(DeadLetter)] == [
+        ("w", Down("other", "stopped", None))
+    ]
+
+
 async def test_who_cannot_hear_a_topic_may_not_subscribe_to_it() -> None:
     """The error comes where the mistake is, where the topic says what it carries."""
     numbers = Topic[int]("numbers", of=int)

@@ -41,6 +41,26 @@ async def collect(tap: Any, into: list[Any]) -> None:
             into.append(frame)  # noqa: PERF401 - as it comes
 
 
+async def test_two_tasks_that_read_one_tap_have_a_notice_once(autojump_clock: MockClock) -> None:
+    """The other goes on to wait."""
+    out: list[Any] = []
+    async with open_runtime() as runtime, open_pipeline(runtime, Pass) as pipeline:
+        with pipeline.sink() as tap:
+            pipeline.interrupt()
+
+            async def read() -> None:
+                out.append(await anext(tap))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read)
+                nursery.start_soon(read)
+                await wait_all_tasks_blocked()
+                assert out == [INTERRUPTED]
+                await pipeline.send(Text("x"))
+
+    assert out == [INTERRUPTED, Text("x")]
+
+
 async def test_case_38_only_the_interruption_comes_out(autojump_clock: MockClock) -> None:
     """A frame that takes 0.4 s, interrupted at 0.2 s, is gone."""
     out: list[Frame] = []

@@ -501,6 +501,46 @@ async def test_nothing_ticks_while_nothing_is_at_work(autojump_clock: MockClock)
             assert statistics.seconds_to_next_deadline == math.inf
 
 
+async def test_a_stage_that_is_stuck_after_a_pause_is_named(autojump_clock: MockClock) -> None:
+    """Nothing ticks while all is paused (R23), and all is watched again when it goes on."""
+    ledger = Ledger(StageStalled)
+    async with (
+        open_runtime(observers=[ledger], drain_grace=0) as runtime,
+        open_pipeline(runtime, Pass, Work, heartbeat=1) as pipeline,
+    ):
+        pipeline.pause()
+        await pipeline.send(Do(nap(math.inf)))
+        await trio.sleep(50)
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
+        pipeline.resume()
+        await trio.sleep(5)
+
+    assert {event.actor for event in ledger.events} == {"pipeline/work"}
+
+
+async def test_a_stage_that_refuses_when_full_is_flushed_and_ended(
+    autojump_clock: MockClock,
+) -> None:
+    """What begins and ends a pipeline waits for room, whatever the policy is for its frames."""
+    log: list[str] = []
+    part = ChildSpec(Work, args=(log,), full="fail", capacity=1)
+    async with (
+        open_runtime(drain_grace=100) as runtime,
+        open_pipeline(runtime, Pass, part) as pipeline,
+    ):
+        await pipeline.send(Do(nap(1)))
+        await wait_all_tasks_blocked()
+        await pipeline.send(Text("fills it"))
+        await pipeline.flush()
+        await pipeline.send(Do(nap(1)))
+        await wait_all_tasks_blocked()
+        await pipeline.send(Text("again"))
+
+    assert log == [
+        *("on_start", "on_started", "fills it", "on_flush", "again", "on_end", "on_stop")
+    ]
+
+
 async def test_branches_flush_and_end_as_one(autojump_clock: MockClock) -> None:
     """A flush comes out of branches once all have passed it on, and nothing overtakes it."""
     log: list[str] = []
