@@ -351,7 +351,8 @@ class Intake(ABC):
         except MailboxFull:
             if self.mailbox.full != "fail":
                 raise
-            envelope = (self.next_number(), frame)
+            self.tally.unsent -= 1  # the same attempt goes on, under its number; `put` counts it
+            envelope = (self.number, frame)
         if envelope is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:

@@ -7,35 +7,17 @@ import attrs
 
 from greenroom.runtime.testing.history import LAWS, Law
 from greenroom.runtime.testing.plan import Plan
-from greenroom.runtime.testing.simulate import Report, Scenario, simulate
+from greenroom.runtime.testing.simulate import RunsReport, Scenario, simulate
 
 __all__ = ["ExploreReport", "explore"]
 
 
 @attrs.frozen
-class ExploreReport:
+class ExploreReport(RunsReport):
     """What the runs of an exploration came to: a sample of the orders, and no proof."""
 
-    runs: int
     orders: int
     """How many different runs there were among them, by their events."""
-    failures: tuple[Report, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was wrong in any run."""
-        return not self.failures
-
-    @property
-    def first(self) -> Report:
-        """The first run with something wrong; IndexError if there is none."""
-        return self.failures[0]
-
-    def check(self) -> "ExploreReport":
-        """Return the report itself; AssertionError, by `Report.check`, if something is wrong."""
-        if self.failures:
-            self.first.check()
-        return self
 
 
 def explore(
@@ -81,4 +63,4 @@ def explore(
         logs.add(report.log)
         if report.problems:
             failures.append(report)
-    return ExploreReport(done, len(logs), tuple(failures))
+    return ExploreReport(done, tuple(failures), len(logs))

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import attrs
 import trio
@@ -33,7 +33,7 @@ from greenroom.runtime.testing.plan import Fault, Plan
 from greenroom.runtime.testing.render import mermaid, timeline
 from greenroom.runtime.testing.seam import hold, raise_in, taken_over
 
-__all__ = ["InjectedError", "Problem", "Report", "Scenario", "World", "simulate"]
+__all__ = ["InjectedError", "Problem", "Report", "RunsReport", "Scenario", "World", "simulate"]
 
 MAX_STEPS: Final = 20_000
 CANCEL_BUDGET: Final = 10.0
@@ -122,6 +122,31 @@ class Report:
     def mermaid(self) -> str:
         """Return the story as the source of a Mermaid sequence diagram."""
         return mermaid(self.events, self.strikes)
+
+
+@attrs.frozen
+class RunsReport:
+    """What several runs came to."""
+
+    runs: int
+    failures: tuple[Report, ...]
+    """The runs with something wrong, at most as many as were asked for."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong in any run."""
+        return not self.failures
+
+    @property
+    def first(self) -> Report:
+        """The first run with something wrong; IndexError if there is none."""
+        return self.failures[0]
+
+    def check(self) -> Self:
+        """Return the report itself; AssertionError, by `Report.check`, if something is wrong."""
+        if self.failures:
+            self.first.check()
+        return self
 
 
 class World:

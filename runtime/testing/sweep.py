@@ -12,36 +12,17 @@ import attrs
 
 from greenroom.runtime.testing.history import LAWS, Law
 from greenroom.runtime.testing.plan import Fault, FaultKind, Plan
-from greenroom.runtime.testing.simulate import Report, Scenario, simulate
+from greenroom.runtime.testing.simulate import Report, RunsReport, Scenario, simulate
 
 __all__ = ["SweepReport", "sweep"]
 
 
 @attrs.frozen
-class SweepReport:
+class SweepReport(RunsReport):
     """What the runs of a sweep came to."""
 
-    runs: int
     positions: int
     """Of the run without faults."""
-    failures: tuple[Report, ...]
-    """The runs with something wrong, at most as many as were asked for."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong in any run."""
-        return not self.failures
-
-    @property
-    def first(self) -> Report:
-        """The first run with something wrong; IndexError if there is none."""
-        return self.failures[0]
-
-    def check(self) -> "SweepReport":
-        """Return the report itself; AssertionError, by `Report.check`, if something is wrong."""
-        if self.failures:
-            self.first.check()
-        return self
 
 
 def sweep(
@@ -89,7 +70,7 @@ def sweep(
             runs += 1
             if report.problems:
                 failures.append(report)
-        return SweepReport(runs, base.positions, tuple(failures))
+        return SweepReport(runs, tuple(failures), base.positions)
     finally:
         gc.unfreeze()
 
