@@ -58,6 +58,8 @@ from greenroom.runtime.pipeline import PipelineStalled as PipelineStalled
 from greenroom.runtime.pipeline import Stage as Stage
 from greenroom.runtime.pipeline import handles_up as handles_up
 from greenroom.runtime.pipeline import open_pipeline as open_pipeline
+from greenroom.runtime.probes import fault_point as fault_point
+from greenroom.runtime.probes import touch as touch
 from greenroom.runtime.ref import Ref as Ref
 from greenroom.runtime.restart import Backoff as Backoff
 from greenroom.runtime.restart import ChildKind as ChildKind
@@ -143,11 +145,13 @@ __all__ = [
     "TooManyRestarts",
     "Topic",
     "bare",
+    "fault_point",
     "frame",
     "handles",
     "handles_up",
     "open_pipeline",
     "open_runtime",
+    "touch",
 ]
 
 # a library's log goes where its application says, and nowhere until then

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 ROWS = {
     "runtime": (
-        *("errors", "frames", "codec", "events", "accounts"),  # values
+        *("errors", "probes", "frames", "codec", "events", "accounts"),  # values
         *("lifecycle", "restart", "waits", "groups"),  # decisions; groups is pure as well
         *("alarms", "stacks", "shared"),  # what the actors of one runtime share
         *(

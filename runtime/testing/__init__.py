@@ -9,8 +9,11 @@ Two runs of one program under `run_seeded` with the same seed give the same `Eve
 (I11, R25): in virtual time, without real threads or sockets.
 """
 
+from greenroom.runtime.probes import InjectedError as InjectedError
 from greenroom.runtime.testing.eventlog import EventLog as EventLog
 from greenroom.runtime.testing.everywhere import cancel_everywhere as cancel_everywhere
+from greenroom.runtime.testing.examine import ExamineReport as ExamineReport
+from greenroom.runtime.testing.examine import examine as examine
 from greenroom.runtime.testing.explore import ExploreReport as ExploreReport
 from greenroom.runtime.testing.explore import explore as explore
 from greenroom.runtime.testing.history import LAWS as LAWS
@@ -19,28 +22,32 @@ from greenroom.runtime.testing.history import Law as Law
 from greenroom.runtime.testing.history import law as law
 from greenroom.runtime.testing.plan import Fault as Fault
 from greenroom.runtime.testing.plan import FaultKind as FaultKind
+from greenroom.runtime.testing.plan import Mode as Mode
 from greenroom.runtime.testing.plan import Plan as Plan
 from greenroom.runtime.testing.plan import PolicyName as PolicyName
+from greenroom.runtime.testing.report import Problem as Problem
+from greenroom.runtime.testing.report import Report as Report
 from greenroom.runtime.testing.seam import SeamMismatch as SeamMismatch
-from greenroom.runtime.testing.seam import run_seeded as run_seeded
-from greenroom.runtime.testing.simulate import InjectedError as InjectedError
-from greenroom.runtime.testing.simulate import Problem as Problem
-from greenroom.runtime.testing.simulate import Report as Report
-from greenroom.runtime.testing.simulate import Scenario as Scenario
-from greenroom.runtime.testing.simulate import World as World
+from greenroom.runtime.testing.seeded import run_seeded as run_seeded
 from greenroom.runtime.testing.simulate import simulate as simulate
 from greenroom.runtime.testing.sweep import SweepReport as SweepReport
 from greenroom.runtime.testing.sweep import sweep as sweep
+from greenroom.runtime.testing.world import Crashable as Crashable
+from greenroom.runtime.testing.world import Scenario as Scenario
+from greenroom.runtime.testing.world import World as World
 
 __all__ = [
     "LAWS",
+    "Crashable",
     "EventLog",
+    "ExamineReport",
     "ExploreReport",
     "Fault",
     "FaultKind",
     "History",
     "InjectedError",
     "Law",
+    "Mode",
     "Plan",
     "PolicyName",
     "Problem",
@@ -50,6 +57,7 @@ __all__ = [
     "SweepReport",
     "World",
     "cancel_everywhere",
+    "examine",
     "explore",
     "law",
     "run_seeded",

@@ -16,22 +16,32 @@ from greenroom.runtime.events import (
     ActorRestarting,
     ActorSpawned,
     CleanupOverran,
+    DeadLetter,
     Event,
     FrameSent,
     HandlerEnded,
     HandlerStarted,
 )
+from greenroom.runtime.frames import Request, StreamRequest
 
 __all__ = ["LAWS", "History", "Law", "law"]
+
+MOST_RESTARTS: Final = 25
 
 EventT = TypeVar("EventT", bound=Any)
 
 
 class History:
-    """The events of one run, in order; an observer."""
+    """
+    The events of one run, in order; an observer.
+
+    Attributes:
+        jumped: How much time the faults of the run made pass (virtual seconds).
+    """
 
     def __init__(self) -> None:
         self.events: list[Event] = []  # at most those of one run, which a plan bounds
+        self.jumped = 0.0
 
     def __call__(self, event: Event) -> None:
         self.events.append(event)
@@ -120,9 +130,38 @@ def _all_ended(history: History) -> Iterator[str]:
 
 @law("no cleanup lasts longer than its bound (R10)")
 def _in_time(history: History) -> Iterator[str]:
+    if history.jumped:
+        return  # a jump of the clock, and not the cleanup, may have been what took so long
     for event in history.of(CleanupOverran):
         where = event.stack[-1].strip() if event.stack else "an unknown place"
         yield f"{event.actor!r} was still cleaning up at {event.at:g} s; it waits at {where}"
 
 
-LAWS: Final = (_ends, _handled, _nothing_after_the_end, _all_ended, _in_time)
+@law("no frame is lost but as a dead letter (I2)")
+def _none_lost(history: History) -> Iterator[str]:
+    asked = (Request, StreamRequest)  # of those, whoever asked knows what became of them
+    sent = {(e.actor, e.number): e for e in history.of(FrameSent) if not isinstance(e.frame, asked)}
+    started = {(e.actor, e.number) for e in history.of(HandlerStarted)}
+    dead = {(e.actor, e.number) for e in history.of(DeadLetter)}
+    for key in sent.keys() - started - dead:
+        actor, number = key
+        kind = type(sent[key].frame).__name__
+        yield f"{kind} {number} of {actor!r} was neither handled nor a dead letter"
+
+
+@law("no actor is restarted over and over")
+def _no_storm(history: History) -> Iterator[str]:
+    for actor, times in Counter(e.actor for e in history.of(ActorRestarting)).items():
+        if times > MOST_RESTARTS:
+            yield f"{actor!r} was restarted {times} times, at most {MOST_RESTARTS} are sane"
+
+
+LAWS: Final = (
+    _ends,
+    _handled,
+    _nothing_after_the_end,
+    _all_ended,
+    _in_time,
+    _none_lost,
+    _no_storm,
+)

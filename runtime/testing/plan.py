@@ -6,13 +6,20 @@ A `Plan` reads and writes as one line::
     cancel(root)@18
     cancel(turn)@21 jump(5)@24
     interrupt@7; preempt 3:1 9:2
-    cancel(root)@40; random 17
+    cancel(root)@40; random 17; skew 1
+    fail(store.write)@2 crash(torn)@31; batch
 
 A fault comes at a *position*: the positions are the moments before each step of a task of the
-scenario, and one before each jump of the clock, counted from 0. ``preempt 3:1`` has the task with
-index 1 among the runnable ones go first at step 3, in place of the one that the policy would choose.
-The policies are ``fifo``, which goes on with the same task as long as it can, ``random SEED`` and
-``pct SEED DEPTH STEPS``.
+scenario, and one before each jump of the clock, counted from 0. Only those of a ``fail`` are counted
+otherwise: by how often the fault point was passed before. ``preempt 3:1`` has the task with index 1
+among the runnable ones go first at step 3, in place of the one that the policy would choose. The
+policies are ``fifo``, which goes on with the same task as long as it can, ``random SEED`` and
+``pct SEED DEPTH STEPS``. With ``skew SECONDS`` the clock is one more that may go first: time passes
+while tasks could run, at most so much of it before all of them have.
+
+The modes: in ``one``, which is not written, a task makes one step and then all are asked again, as
+if any of them could be slow; in ``batch`` those that are runnable make a step each, in another order,
+as Trio does it today; ``public`` leaves the order to Trio, and repeats nothing.
 """
 
 import math
@@ -21,13 +28,15 @@ from typing import Final, Literal, Self, TypeAlias, get_args
 
 import attrs
 
-__all__ = ["Fault", "FaultKind", "Plan", "PolicyName"]
+__all__ = ["Fault", "FaultKind", "Mode", "Plan", "PolicyName"]
 
-FaultKind: TypeAlias = Literal["cancel", "raise", "interrupt", "jump"]
+FaultKind: TypeAlias = Literal["cancel", "raise", "fail", "interrupt", "jump", "crash"]
 PolicyName: TypeAlias = Literal["fifo", "random", "pct"]
+Mode: TypeAlias = Literal["one", "batch", "public"]
 
 _FAULT: Final = re.compile(r"(?P<kind>[a-z]+)(\((?P<target>[^()]*)\))?@(?P<position>\d+)")
-_WITH_TARGET: Final = ("cancel", "raise")
+_WITH_TARGET: Final = ("cancel", "raise", "fail")
+TORN: Final = "torn"
 
 
 def _check_position(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
@@ -41,19 +50,24 @@ class Fault:
 
     kind: FaultKind
     """
-    ``cancel``: a scope; ``raise``: an exception out of the await of a blocked task; ``interrupt``:
-    Ctrl-C; ``jump``: of the clock.
+    ``cancel``: a scope; ``raise``: an exception out of the await of a blocked task; ``fail``: one out
+    of a `fault_point`; ``interrupt``: Ctrl-C; ``jump``: of the clock; ``crash``: of the process.
     """
     position: int = attrs.field(validator=_check_position)
     target: str = ""
-    """Of a ``cancel``: the name of the scope, or ``root``; of a ``raise``: the name of the task."""
+    """
+    Of a ``cancel``: the name of the scope, or ``root``; of a ``raise``: the name of the task; of a
+    ``fail``: the name of the point; of a ``crash``: ``torn``, or nothing.
+    """
     seconds: float = 0.0
     """Of a ``jump``."""
 
     def __attrs_post_init__(self) -> None:
         if self.kind not in get_args(FaultKind):
             raise ValueError(f"kind must be one of {get_args(FaultKind)}, not {self.kind!r}")
-        if (self.kind in _WITH_TARGET) != bool(self.target):
+        if self.kind == "crash" and self.target not in ("", TORN):
+            raise ValueError(f"a crash is plain or torn, not {self.target!r}: write crash(torn)@3")
+        if self.kind != "crash" and (self.kind in _WITH_TARGET) != bool(self.target):
             need = "needs a target" if self.kind in _WITH_TARGET else "has no target"
             raise ValueError(f"{self.kind} {need}: write {self.kind}(root)@{self.position}")
         if (self.kind == "jump") != (0 < self.seconds < math.inf):
@@ -81,6 +95,11 @@ class Fault:
         return cls(kind, position, target=inside)
 
 
+def _check_skew(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{attribute.name} must be a number of seconds >= 0, not {value!r}")
+
+
 @attrs.frozen
 class Plan:
     """All that is done to one run; an empty one is the run as it comes."""
@@ -95,6 +114,9 @@ class Plan:
     """Of ``pct``: how many points of a run must fall into the right order for a bug to show, >= 1."""
     steps: int = 200
     """Of ``pct``: about how many steps a run has."""
+    skew: float = attrs.field(default=0.0, validator=_check_skew)
+    """How much time may pass while tasks could run; seconds >= 0, with 0 none."""
+    mode: Mode = "one"
 
     def __str__(self) -> str:
         parts = [" ".join(map(str, self.faults))]
@@ -104,6 +126,10 @@ class Plan:
             parts.append(f"random {self.seed}")
         if self.policy == "pct":
             parts.append(f"pct {self.seed} {self.depth} {self.steps}")
+        if self.skew:
+            parts.append(f"skew {self.skew!r}")
+        if self.mode != "one":
+            parts.append(self.mode)
         return "; ".join(filter(None, parts)) or "as it comes"
 
     @classmethod
@@ -117,7 +143,8 @@ class Plan:
         faults: list[Fault] = []
         preempt: list[tuple[int, int]] = []
         policy: PolicyName = "fifo"
-        seed, depth, steps = 0, 3, 200
+        mode: Mode = "one"
+        seed, depth, steps, skew = 0, 3, 200, 0.0
         if text.strip() == "as it comes":
             return cls()
         for part in filter(None, (part.strip() for part in text.split(";"))):
@@ -129,9 +156,13 @@ class Plan:
                     policy, (seed,) = "random", _numbers(part, rest, 1)
                 case "pct":
                     policy, (seed, depth, steps) = "pct", _numbers(part, rest, 3)
+                case "skew":
+                    skew = _seconds(part, rest)
+                case "batch" | "public" if not rest:
+                    mode = word
                 case _:
                     faults += [Fault.parse(item) for item in (word, *rest)]
-        return cls(tuple(faults), tuple(preempt), policy, seed, depth, steps)
+        return cls(tuple(faults), tuple(preempt), policy, seed, depth, steps, skew, mode)
 
 
 def _pair(text: str) -> tuple[int, int]:
@@ -139,6 +170,14 @@ def _pair(text: str) -> tuple[int, int]:
     if not (step.isdecimal() and index.isdecimal()):
         raise ValueError(f"{text!r} is no preemption; write step:index, for example preempt 3:1")
     return int(step), int(index)
+
+
+def _seconds(part: str, words: list[str]) -> float:
+    try:
+        (seconds,) = map(float, words)
+    except ValueError as error:
+        raise ValueError(f"{part!r} needs one number of seconds; write 'skew 1'") from error
+    return seconds
 
 
 def _numbers(part: str, words: list[str], count: int) -> list[int]:

@@ -12,20 +12,19 @@ import hashlib
 import importlib
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from random import Random
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol
 
 import trio
-import trio.testing
 
-__all__ = ["SeamMismatch", "hold", "raise_in", "run_seeded", "taken_over"]
-
-ResultT = TypeVar("ResultT")
+__all__ = ["SeamMismatch", "cancel_is_due", "check", "hold", "raise_in", "taken_over"]
 
 _EXPECTED: Final = "1454cf8b54b0ad4bd447706b3af99672c7e089ffce9d96a7b57a1e8d96efc9dc"
 _ESCAPE: Final = "GREENROOM_TRUST_TRIO"
+
+# What trio.to_thread gives to a thread: what to run, and what to call with its outcome.
+StartThread = Callable[[Callable[[], object], Callable[[Any], object], str | None], None]
 
 
 class SeamMismatch(RuntimeError):
@@ -50,13 +49,14 @@ def _fingerprint() -> str:
     return hashlib.sha256("\n".join(code).encode()).hexdigest()
 
 
-def _check() -> None:
-    found = _fingerprint()
-    if found != _EXPECTED and os.environ.get(_ESCAPE) != trio.__version__:
+def check() -> None:
+    """Raise `SeamMismatch` if this version of Trio is not known here."""
+    if _fingerprint() != _EXPECTED and os.environ.get(_ESCAPE) != trio.__version__:
         raise SeamMismatch(
             f"trio {trio.__version__} chooses the order of its tasks by other lines than those "
-            f"known here, so a seed would promise nothing; use another version of trio, or set "
-            f"{_ESCAPE}={trio.__version__} to try all the same"
+            f"known here, so a seed would promise nothing; use another version of trio, set "
+            f"{_ESCAPE}={trio.__version__} to try all the same, or do without the order of tasks: "
+            f'mode="public" cancels at every step, but repeats nothing'
         )
 
 
@@ -69,26 +69,38 @@ class Shuffler(Protocol):
 
 
 @contextmanager
-def taken_over(shuffler: Shuffler) -> Generator[None]:
+def taken_over(shuffler: Shuffler, start_thread: StartThread | None = None) -> Generator[None]:
     """
     Let *shuffler* order every batch of tasks of the runs in this block.
+
+    Args:
+        shuffler: Asked once for each batch.
+        start_thread: Called in place of starting a thread for `trio.to_thread.run_sync`.
 
     Raises:
         SeamMismatch: this version of Trio is not known to the seam.
     """
-    _check()
-    trio_run = scheduler()
-    was = trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING
-    trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING = shuffler, True
+    check()
+    run: Any = scheduler()
+    threads: Any = importlib.import_module("trio._threads")
+    was = run._r, run._ALLOW_DETERMINISTIC_SCHEDULING, threads.start_thread_soon
+    run._r, run._ALLOW_DETERMINISTIC_SCHEDULING = shuffler, True
+    threads.start_thread_soon = start_thread or was[2]
     try:
         yield
     finally:
-        trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING = was
+        run._r, run._ALLOW_DETERMINISTIC_SCHEDULING, threads.start_thread_soon = was
 
 
 def hold(tasks: Iterable[trio.lowlevel.Task]) -> None:
     """Have *tasks*, taken out of a batch, come again with the next one."""
     scheduler().GLOBAL_RUN_CONTEXT.runner.runq.extend(tasks)
+
+
+def cancel_is_due(task: trio.lowlevel.Task) -> bool:
+    """Tell whether what *task* is given at its next step is a cancel."""
+    error = getattr(getattr(task, "_next_send", None), "error", None)
+    return isinstance(error, trio.Cancelled)
 
 
 def raise_in(task: trio.lowlevel.Task, error: BaseException) -> bool:
@@ -106,32 +118,3 @@ def raise_in(task: trio.lowlevel.Task, error: BaseException) -> bool:
 
     getattr(task, "_attempt_abort")(raise_error)  # noqa: B009 - private, and only here
     return True
-
-
-def run_seeded(
-    function: Callable[..., Awaitable[ResultT]],
-    *args: Any,
-    seed: int,
-    clock: trio.abc.Clock | None = None,
-) -> ResultT:
-    """
-    Run *function* as `trio.run` does, with the order of its tasks chosen by *seed* alone.
-
-    Args:
-        function: The async function, and then its arguments.
-        seed: Any int; the same one gives the same order.
-        clock: Virtual time that jumps whenever all tasks wait, unless another clock is given.
-
-    What else can differ between two runs is the program's: sets of strings under another
-    ``PYTHONHASHSEED``, `random` and `uuid`, threads, sockets, and when garbage is collected. For
-    random numbers, actors have ``self.runtime.rng`` (``open_runtime(seed=...)``).
-
-    Raises:
-        SeamMismatch: this version of Trio is not known to the seam.
-
-    Source: Trio's own ``test_scheduler_determinism.py``.
-    """
-    with taken_over(Random(seed)):
-        return trio.run(
-            function, *args, clock=clock or trio.testing.MockClock(autojump_threshold=0)
-        )

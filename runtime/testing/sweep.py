@@ -6,78 +6,118 @@ cancel, a signal or an error of something waited for can come from outside.
 """
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
 
 import attrs
 
 from greenroom.runtime.testing.history import LAWS, Law
 from greenroom.runtime.testing.plan import Fault, FaultKind, Plan
-from greenroom.runtime.testing.simulate import Report, RunsReport, Scenario, simulate
+from greenroom.runtime.testing.report import Report, RunsReport
+from greenroom.runtime.testing.simulate import CANCEL_BUDGET, Rules, run_once
+from greenroom.runtime.testing.world import ROOT, Scenario
 
-__all__ = ["SweepReport", "sweep"]
+__all__ = ["FAULTS", "SweepReport", "collected", "seconds_of", "singles", "sweep"]
+
+FAULTS: Final[tuple[FaultKind, ...]] = ("cancel", "raise", "fail", "interrupt", "crash")
+JUMP: Final = 5.0
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class SweepReport(RunsReport):
     """What the runs of a sweep came to."""
 
     positions: int
     """Of the run without faults."""
+    missed_awaits: tuple[str, ...] = ()
+    """The awaits of the modules to be covered that no cancel came out of, each as ``file:line``."""
 
 
 def sweep(
     scenario: Scenario,
     *,
-    faults: Sequence[FaultKind] = ("cancel",),
+    faults: Sequence[FaultKind] = FAULTS,
+    then: Sequence[FaultKind] = (),
     targets: Sequence[str] | None = None,
     laws: Sequence[Law] = LAWS,
     stop_after: int = 1,
     expect: tuple[type[BaseException], ...] = (),
-    cancel_budget: float = 10.0,
+    cancel_budget: float = CANCEL_BUDGET,
+    recovery: Scenario | None = None,
 ) -> SweepReport:
     """
     Run *scenario* once as it comes, twice to see that it can be repeated, and once for each fault.
 
     Args:
         scenario: An async function of a `World`.
-        faults: Which kinds: ``"cancel"``, ``"raise"``, ``"interrupt"``.
+        faults: Which kinds: ``"cancel"``, ``"raise"``, ``"fail"``, ``"interrupt"``, and ``"crash"``,
+            which needs a *recovery*.
+        then: Which kinds come second, at each position after each cancel, while all is cleaned up:
+            ``"cancel"`` of the root, ``"interrupt"``, ``"jump"`` by 5 s.
         targets: The scopes to cancel; by default the root, each named scope, and each nursery.
         laws: What has to hold.
         stop_after: How many runs with something wrong are enough.
         expect: Exceptions that the scenario may end by, beside those that faults bring.
         cancel_budget: See `simulate`.
+        recovery: See `simulate`.
 
     Raises:
         AssertionError: the scenario is not the same when it is run again, so that a plan would not
             repeat what it found; the text has the first line of the log that differs.
     """
-
-    def once(plan: Plan) -> Report:
-        return simulate(scenario, plan=plan, laws=laws, expect=expect, cancel_budget=cancel_budget)
-
-    gc.collect()
-    gc.freeze()
-    try:
-        base, again = once(Plan()), once(Plan())
-        if base.log != again.log:
-            raise AssertionError(_difference(base.log, again.log))
+    rules = Rules(laws=laws, cancel_budget=cancel_budget, expect=expect, recovery=recovery)
+    with collected():
+        base = repeated(scenario, rules)
         failures = [base] if base.problems else []
         runs = 2
-        for fault in _singles(base, faults, targets):
+
+        def once(plan: Plan) -> Report:
+            nonlocal runs
+            runs += 1
+            report = run_once(scenario, plan, rules)
+            if report.problems:
+                failures.append(report)
+            return report
+
+        for fault in singles(base, faults, targets, crashes=recovery is not None):
             if len(failures) >= stop_after:
                 break
             report = once(Plan((fault,)))
-            runs += 1
-            if report.problems:
-                failures.append(report)
-        return SweepReport(runs, tuple(failures), base.positions)
+            if fault.kind == "cancel" and report.ok:
+                for second in seconds_of(fault, report.positions, then):
+                    if len(failures) < stop_after:
+                        once(Plan((fault, second)))
+        return SweepReport(runs=runs, failures=tuple(failures), positions=base.positions)
+
+
+@contextmanager
+def collected() -> Generator[None]:
+    """Collect garbage once, so that the collection after each run in this block is cheap."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
     finally:
         gc.unfreeze()
 
 
-def _singles(
-    base: Report, kinds: Sequence[FaultKind], targets: Sequence[str] | None
+def repeated(scenario: Scenario, rules: Rules) -> Report:
+    """Run *scenario* twice as it comes; AssertionError if it was not the same."""
+    base, again = (run_once(scenario, Plan(), rules) for _ in range(2))
+    if base.log != again.log:
+        raise AssertionError(difference(base.log, again.log))
+    return base
+
+
+def singles(
+    base: Report,
+    kinds: Sequence[FaultKind],
+    targets: Sequence[str] | None = None,
+    *,
+    crashes: bool = False,
 ) -> Iterator[Fault]:
+    """Return an iterator over the faults of these *kinds* that can come to the run of *base*."""
     for kind in kinds:
         match kind:
             case "cancel":
@@ -89,14 +129,41 @@ def _singles(
                 for position, names in enumerate(base.blocked):
                     for name in names:
                         yield Fault("raise", position, name)
+            case "fail":
+                for name, times in base.points.items():
+                    for count in range(times):
+                        yield Fault("fail", count, name)
             case "interrupt":
                 for position in range(base.positions):
                     yield Fault("interrupt", position)
+            case "crash":
+                for position in range(base.positions if crashes else 0):
+                    yield Fault("crash", position)
+                    yield Fault("crash", position, "torn")
             case "jump":
-                raise ValueError("a jump alone finds nothing; put it behind a cancel, in a plan")
+                raise ValueError(
+                    "a jump alone finds nothing; write faults=['cancel'], then=['jump']"
+                )
 
 
-def _difference(one: str, other: str) -> str:
+def seconds_of(first: Fault, positions: int, kinds: Sequence[FaultKind]) -> Iterator[Fault]:
+    """Return an iterator over the faults of *kinds* after *first*, in its run of *positions*."""
+    make: dict[str, Callable[[int], Fault]] = {
+        "cancel": lambda position: Fault("cancel", position, ROOT),
+        "interrupt": lambda position: Fault("interrupt", position),
+        "jump": lambda position: Fault("jump", position, seconds=JUMP),
+    }
+    for kind in kinds:
+        if kind not in make:
+            raise ValueError(f"then must be of {', '.join(map(repr, make))}, not {kind!r}")
+        if kind == "cancel" and first.target == ROOT:
+            continue  # again: does nothing
+        for position in range(first.position + 1, positions):
+            yield make[kind](position)
+
+
+def difference(one: str, other: str) -> str:
+    """Return what to say of two logs that should be the same."""
     pairs = zip(one.splitlines(), other.splitlines(), strict=False)
     line = next((f"{a!r}, and then {b!r}" for a, b in pairs if a != b), "one is longer")
     return f"the scenario is not the same when it is run again: {line}"

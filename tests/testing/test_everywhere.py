@@ -6,8 +6,9 @@ import trio
 from greenroom.runtime import Actor, Frame, Request, frame, handles
 from greenroom.runtime.testing.everywhere import cancel_everywhere
 from greenroom.runtime.testing.explore import explore
-from greenroom.runtime.testing.simulate import World, simulate
+from greenroom.runtime.testing.simulate import simulate
 from greenroom.runtime.testing.sweep import sweep
+from greenroom.runtime.testing.world import World
 from tests.runtime.cast import Echo, Note, Stagehand
 
 

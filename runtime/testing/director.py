@@ -1,0 +1,313 @@
+"""Who goes first in a run, and what is done to it at each position: the kit's hand in Trio's loop."""
+
+import math
+import signal
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Final
+
+import trio
+import trio.testing
+
+from greenroom.runtime.probes import InjectedError
+from greenroom.runtime.stacks import place_of
+from greenroom.runtime.testing.control import Policy
+from greenroom.runtime.testing.history import History
+from greenroom.runtime.testing.plan import TORN, Fault, Plan
+from greenroom.runtime.testing.seam import cancel_is_due, hold, raise_in
+from greenroom.runtime.testing.targets import own_nurseries, waits_in_own_code
+from greenroom.runtime.testing.world import ROOT, World
+
+__all__ = ["CLOCK", "Director"]
+
+# The number under which a policy sees the clock, where it is one of those that may go first.
+CLOCK: Final = 0
+
+
+class Director(trio.abc.Instrument):
+    """
+    Says which task goes first, and does what the plan says, at each position of a run.
+
+    The attributes are what a report is made of; see `Report`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        policy: Policy,
+        clock: trio.testing.MockClock,
+        history: History,
+        *,
+        max_steps: int,
+        covers: bool = False,
+    ) -> None:
+        """
+        Args:
+            plan: What is done.
+            policy: Asked for each step.
+            clock: Of the run.
+            history: Of the run; says before which event a fault came.
+            max_steps: After how many the run is given up.
+            covers: Whether to note the awaits that a cancel comes out of.
+        """
+        self.position = 0
+        self.steps = 0
+        self.targets: dict[str, tuple[int, int]] = {}
+        self.blocked: list[tuple[str, ...]] = []  # at most one entry for each position
+        self.points: dict[str, int] = {}
+        self.fired: list[Fault] = []  # at most those of the plan
+        self.strikes: list[tuple[int, str]] = []  # likewise
+        self.reached: set[tuple[str, int]] = set()
+        self.gave_up: dict[str, str] = {}  # why, by the code of the problem
+        self.cancelled_at: float | None = None  # when the root was
+        self.jumped = 0.0
+        self.is_crashed = False
+        self.root = trio.CancelScope()
+        self.world: World | None = None
+        self._plan = plan
+        self._policy = policy
+        self._clock = clock
+        self._history = history
+        self._max_steps = max_steps
+        self._covers = covers
+        self._controls = plan.mode != "public"
+        self._records = not plan.faults  # what could be done, at each position
+        self._faults: dict[int, list[Fault]] = {}
+        self._failing: set[tuple[str, int]] = set()
+        for fault in plan.faults:
+            if fault.kind == "fail":
+                self._failing.add((fault.target, fault.position))
+            else:
+                self._faults.setdefault(fault.position, []).append(fault)
+        self._main: trio.lowlevel.Task | None = None
+        self._queue: dict[trio.lowlevel.Task, None] = {}  # runnable ones, the oldest first
+        self._alive: dict[trio.lowlevel.Task, str] = {}  # those of the scenario, with their names
+        self._names: dict[str, int] = {}  # how many tasks had each name so far
+        self._numbers: dict[trio.lowlevel.Task, int] = {}
+        self._admitted = 0
+        self._is_over = False
+        self._hung = 0
+        self._skewed = 0.0  # how much time has passed while some task could run
+
+    # -- who is there
+
+    def begin(self, task: trio.lowlevel.Task) -> None:
+        """Take *task*, and all below it, for the scenario's."""
+        self._main = task
+        self._admit(task, "main")
+
+    def end(self) -> None:
+        """Order and count nothing more: the scenario and its runtime are over."""
+        self._is_over = True
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        nursery = task.parent_nursery
+        if not self._is_over and nursery is not None and nursery.parent_task in self._alive:
+            self._admit(task, task.name)
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        self._alive.pop(task, None)
+        self._queue.pop(task, None)
+        self._numbers.pop(task, None)
+
+    def _admit(self, task: trio.lowlevel.Task, name: str) -> None:
+        name = name.rpartition("<locals>.")[2].replace("(", "").replace(")", "").replace(" ", "-")
+        count = self._names[name] = self._names.get(name, 0) + 1
+        self._alive[task] = name if count == 1 else f"{name}~{count}"
+        self._admitted += 1
+        self._numbers[task] = self._admitted
+
+    # -- which goes first
+
+    def shuffle(self, batch: list[trio.lowlevel.Task]) -> None:
+        """Order *batch*, or leave one task of the scenario in it, and all that are not of it."""
+        alive = self._alive
+        if self._plan.mode == "batch":
+            self._order(batch)
+            return
+        queue = self._queue
+        others: list[trio.lowlevel.Task] = []
+        for task in batch:
+            if task in alive:
+                queue.setdefault(task)
+            else:
+                others.append(task)
+        if self._is_over or not queue:
+            batch[:] = [*others, *queue]
+            queue.clear()
+            return
+        self._at_position()
+        runnable = list(queue)
+        batch[:] = others
+        chosen = self._choose(runnable)
+        if chosen is not None:
+            self._count_step()
+            del queue[chosen]
+            batch.insert(0, chosen)
+            if self._covers and cancel_is_due(chosen):
+                self._note_reached(chosen)
+        if queue:
+            hold(queue)
+
+    def _choose(self, runnable: list[trio.lowlevel.Task]) -> trio.lowlevel.Task | None:
+        """Return the task that goes next; None if time passes instead."""
+        numbers = [self._numbers[task] for task in runnable]
+        passing = self._passing()
+        if passing:
+            numbers.append(CLOCK)
+        if len(numbers) == 1 and self._plan.policy != "pct":
+            index = 0  # nothing to choose, and nothing that the policy would have to hear of
+        index = self._policy.choose(self.steps, numbers)
+        if index < len(runnable):
+            return runnable[index]
+        self._clock.jump(passing)
+        self._skewed += passing
+        self.steps += 1
+        return None
+
+    def _passing(self) -> float:
+        """Return how much time could pass now, though tasks can run: to the next deadline, or 0."""
+        if not self._plan.skew:
+            return 0.0
+        seconds = trio.lowlevel.current_statistics().seconds_to_next_deadline
+        return seconds if 0 < seconds <= self._plan.skew - self._skewed else 0.0
+
+    def _order(self, batch: list[trio.lowlevel.Task]) -> None:
+        """Put *batch*, which is run from its end, into the order that the policy chooses."""
+        left = [task for task in batch if task in self._alive]
+        others = [task for task in batch if task not in self._alive]
+        chosen: list[trio.lowlevel.Task] = []
+        while left:
+            numbers = [self._numbers[task] for task in left]
+            chosen.append(left.pop(self._policy.choose(self.steps + len(chosen), numbers)))
+        batch[:] = [*reversed(chosen), *others]
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count, where the order is Trio's own or that of a batch."""
+        if self._plan.mode == "one" or self._is_over or task not in self._alive:
+            return
+        if self._covers and self._controls and cancel_is_due(task):
+            self._note_reached(task)
+        self._at_position()
+        self._count_step()
+
+    def _count_step(self) -> None:
+        self.steps += 1
+        if self.steps == self._max_steps:
+            self._give_up("LIVELOCK", f"it took more than {self._max_steps} steps")
+
+    def before_io_wait(self, timeout: float) -> None:
+        if self._is_over or self._main is None or self._queue:
+            return
+        statistics = trio.lowlevel.current_statistics()
+        if statistics.tasks_runnable:
+            return
+        self._skewed = 0.0
+        if statistics.seconds_to_next_deadline == math.inf:
+            self._hung += 1
+            if self._hung > 2 and self._controls:  # what was done about it before had no effect
+                self._hung = 0
+                self._give_up("HANG", self._describe())
+            return
+        self._hung = 0
+        self._at_position()
+
+    def _describe(self) -> str:
+        waits = (f"{name!r} waits at {place_of(task)}" for task, name in self._alive.items())
+        return "nothing can happen any more: " + "; ".join(waits)
+
+    def _give_up(self, code: str, text: str) -> None:
+        if code in self.gave_up:
+            for task in tuple(self._alive):
+                raise_in(task, RuntimeError("the test kit ends a run that does not end by itself"))
+            return
+        self.gave_up[code] = text
+        self.root.cancel(reason="the test kit gave up")
+
+    def _note_reached(self, task: trio.lowlevel.Task) -> None:
+        for frame, line in task.iter_await_frames():
+            self.reached.add((frame.f_code.co_filename, line))
+
+    # -- what is done
+
+    def _at_position(self) -> None:
+        position, self.position = self.position, self.position + 1
+        if self._records:
+            self._note_targets(position)
+        for fault in self._faults.pop(position, ()) if self._faults else ():
+            index = len(self._history.events)
+            if not self.is_crashed and self._do(fault):
+                self._note_fired(fault, index)
+
+    def _note_fired(self, fault: Fault, index: int) -> None:
+        self.fired.append(fault)
+        self.strikes.append((index, str(fault)))
+
+    def _scopes(self) -> Iterator[tuple[str, trio.CancelScope]]:
+        yield ROOT, self.root
+        if self.world is not None:
+            yield from self.world.scopes.items()
+        for task, name in self._alive.items():
+            for index, nursery in enumerate(own_nurseries(task)):
+                yield f"{name}#{index}", nursery.cancel_scope
+
+    def _note_targets(self, position: int) -> None:
+        """Note what a fault at *position* could be for."""
+        for name, _ in self._scopes():
+            first, _ = self.targets.get(name, (position, position))
+            self.targets[name] = (first, position)
+        waiting = (task for task in self._alive if task not in self._queue)
+        self.blocked.append(tuple(self._alive[t] for t in waiting if waits_in_own_code(t)))
+
+    def _do(self, fault: Fault) -> bool:
+        match fault.kind:
+            case "cancel":
+                return self._cancel(fault)
+            case "raise":
+                task = {name: task for task, name in self._alive.items()}.get(fault.target)
+                if task is None or task in self._queue:
+                    return False
+                return raise_in(task, InjectedError(str(fault)))
+            case "interrupt":
+                signal.raise_signal(signal.SIGINT)
+            case "jump":
+                self._clock.jump(fault.seconds)
+                self.jumped += fault.seconds
+            case "crash":
+                self._crash(torn=fault.target == TORN)
+            case "fail":
+                raise AssertionError("a fail comes at its point, not at a position")
+        return True
+
+    def _cancel(self, fault: Fault) -> bool:
+        scope = dict(self._scopes()).get(fault.target)
+        if scope is None:
+            return False
+        if fault.target == ROOT and self.cancelled_at is None:
+            self.cancelled_at = self._clock.current_time()
+        scope.cancel(reason=str(fault))
+        return True
+
+    def _crash(self, *, torn: bool) -> None:
+        """Let nothing from here on have an effect that lasts; then unwind, for Trio's sake."""
+        self.is_crashed = True
+        for durable in self.world.durables.values() if self.world is not None else ():
+            durable.crash(torn=torn)
+        self.root.cancel(reason="the process has crashed")
+
+    # -- what the program tells
+
+    def passes(self, name: str) -> bool:
+        """Count a fault point, and say whether it fails."""
+        count = self.points.get(name, 0)
+        self.points[name] = count + 1
+        if (name, count) not in self._failing or self.is_crashed:
+            return False
+        self._note_fired(Fault("fail", count, name), len(self._history.events))
+        return True
+
+    def touches(self, what: Hashable, write: bool) -> None:
+        """Note what the running step shares with others."""
+        if self.on_touch is not None:
+            self.on_touch(what, write)
+
+    on_touch: Callable[[Hashable, bool], Any] | None = None

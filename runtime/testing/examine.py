@@ -1,0 +1,177 @@
+"""All that the kit can do to a scenario, in an order that finds the simplest story first."""
+
+import random
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from greenroom.runtime.testing.elsewhere import other_log
+from greenroom.runtime.testing.explore import SKEW, orders
+from greenroom.runtime.testing.history import LAWS, Law
+from greenroom.runtime.testing.plan import Fault, FaultKind, Plan
+from greenroom.runtime.testing.reach import missed
+from greenroom.runtime.testing.report import Problem, Report, RunsReport
+from greenroom.runtime.testing.simulate import Rules, run_once
+from greenroom.runtime.testing.sweep import (
+    FAULTS,
+    collected,
+    difference,
+    repeated,
+    seconds_of,
+    singles,
+)
+from greenroom.runtime.testing.world import Scenario
+
+__all__ = ["PAIRS", "RUNS", "ExamineReport", "examine"]
+
+RUNS: Final = 120
+PAIRS: Final = 200
+_AFTER: Final[tuple[FaultKind, ...]] = ("jump", "cancel", "interrupt")
+
+
+@attrs.frozen(kw_only=True)
+class ExamineReport(RunsReport):
+    """What an examination came to."""
+
+    positions: int
+    """Of the run without faults."""
+    faults: int
+    """How many single faults were tried: all that there are, unless something was wrong before."""
+    orders: int
+    """How many other orders were tried, a sample."""
+    pairs: int
+    """How many pairs of faults were tried, a sample where there are more."""
+    elsewhere: bool
+    """Whether it was compared with a run in another process."""
+    missed_awaits: tuple[str, ...] = ()
+    """The awaits of the modules to be covered that no cancel came out of, each as ``file:line``."""
+
+    def summary(self) -> str:
+        """Return how much was tried, in a line."""
+        return (
+            f"swept {self.faults} faults at {self.positions} positions, "
+            f"explored {self.orders} orders, tried {self.pairs} pairs of faults"
+            + ", compared with another process"
+            * self.elsewhere
+        )
+
+
+def examine(
+    scenario: Scenario,
+    *,
+    faults: Sequence[FaultKind] = FAULTS,
+    targets: Sequence[str] | None = None,
+    orders: int = RUNS,
+    pairs: int = PAIRS,
+    laws: Sequence[Law] = LAWS,
+    expect: tuple[type[BaseException], ...] = (),
+    recovery: Scenario | None = None,
+    cover: Sequence[str] = (),
+    elsewhere: bool = True,
+) -> ExamineReport:
+    """
+    Try all on *scenario*, until something is wrong: the simplest story is found first.
+
+    As it comes; again, to see that it can be repeated; each single fault; other orders; pairs of a
+    cancel and something that comes while all is cleaned up; and at last in another process.
+
+    Args:
+        scenario: An async function of a `World`.
+        faults: Which kinds; see `sweep`.
+        targets: The scopes to cancel; by default all.
+        orders: How many other orders, by chance; see `explore`.
+        pairs: How many pairs, by chance if there are more.
+        laws: What has to hold.
+        expect: Exceptions that the scenario may end by.
+        recovery: What the next process does after a crash; without one, none is tried.
+        cover: Names of modules whose every ``await`` a cancel has to come out of, or be reported.
+        elsewhere: Whether to run it in a second process, with other hashes of texts; left out if
+            that process could not find the scenario by its name.
+
+    Raises:
+        AssertionError: the scenario is not the same when it is run again.
+    """
+    rules = Rules(laws=laws, expect=expect, recovery=recovery, covers=bool(cover))
+    inquiry = _Inquiry(scenario, rules)
+    with collected():
+        inquiry.base = repeated(scenario, rules)
+        inquiry.look_at(inquiry.base)
+        inquiry.try_singles(faults, targets)
+        inquiry.try_orders(orders)
+        inquiry.try_pairs(pairs)
+    if elsewhere and not inquiry.failures:
+        inquiry.try_elsewhere()
+    return ExamineReport(
+        runs=inquiry.runs,
+        failures=tuple(inquiry.failures),
+        positions=inquiry.base.positions,
+        faults=inquiry.counts["faults"],
+        orders=inquiry.counts["orders"],
+        pairs=inquiry.counts["pairs"],
+        elsewhere=inquiry.is_compared,
+        missed_awaits=missed(cover, inquiry.reached) if cover and not inquiry.failures else (),
+    )
+
+
+class _Inquiry:
+    """An examination under way; it tries nothing more once something is wrong."""
+
+    base: Report
+
+    def __init__(self, scenario: Scenario, rules: Rules) -> None:
+        self.failures: list[Report] = []  # at most one
+        self.runs = 2
+        self.counts = {"faults": 0, "orders": 0, "pairs": 0}
+        self.is_compared = False
+        self.reached: set[tuple[str, int]] = set()
+        self._scenario = scenario
+        self._rules = rules
+        self._cancelled: list[tuple[Fault, int]] = []  # each cancel of the sweep, and its positions
+
+    def look_at(self, report: Report) -> None:
+        self.reached |= report.reached
+        if report.problems:
+            self.failures.append(report)
+
+    def _try(self, plan: Plan, what: str) -> Report:
+        report = run_once(self._scenario, plan, self._rules)
+        self.runs += 1
+        self.counts[what] += 1
+        self.look_at(report)
+        return report
+
+    def try_singles(self, kinds: Sequence[FaultKind], targets: Sequence[str] | None) -> None:
+        crashes = self._rules.recovery is not None
+        for fault in singles(self.base, kinds, targets, crashes=crashes):
+            if self.failures:
+                return
+            report = self._try(Plan((fault,)), "faults")
+            if fault.kind == "cancel":
+                self._cancelled.append((fault, report.positions))
+
+    def try_orders(self, count: int) -> None:
+        for plan in orders(self.base, seed=0, skew=SKEW, count=count):
+            if self.failures:
+                return
+            self._try(plan, "orders")
+
+    def try_pairs(self, count: int) -> None:
+        pairs = [
+            (first, second)
+            for first, positions in self._cancelled
+            for second in seconds_of(first, positions, _AFTER)
+        ]
+        if len(pairs) > count:
+            pairs = random.Random(0).sample(pairs, count)
+        for pair in pairs:
+            if self.failures:
+                return
+            self._try(Plan(pair), "pairs")
+
+    def try_elsewhere(self) -> None:
+        log = other_log(self._scenario)
+        self.is_compared = log is not None
+        if log is not None and log != self.base.log:
+            text = f"in another process {difference(self.base.log, log)}"
+            self.failures.append(attrs.evolve(self.base, problems=(Problem("FICKLE", text),)))

@@ -1,0 +1,73 @@
+"""What is wrong with a run that is over: its error, its end, the laws, what is held and left behind."""
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from greenroom.runtime.groups import leaves
+from greenroom.runtime.probes import InjectedError
+from greenroom.runtime.testing.director import Director
+from greenroom.runtime.testing.history import History, Law
+from greenroom.runtime.testing.leaks import Leaks
+from greenroom.runtime.testing.report import Problem
+from greenroom.runtime.testing.world import World
+
+__all__ = ["Outcome", "problems_of"]
+
+
+@attrs.define
+class Outcome:
+    """What one run leaves to be judged."""
+
+    history: History
+    world: World | None = None
+    generators: tuple[str, ...] = ()
+    seconds: float = 0.0
+    error: BaseException | None = None
+    was_injected: tuple[BaseException, ...] = ()
+
+
+def problems_of(
+    run: Outcome,
+    director: Director,
+    leaks: Leaks,
+    laws: Sequence[Law],
+    *,
+    cancel_budget: float,
+    expect: tuple[type[BaseException], ...],
+) -> Iterator[Problem]:
+    """Return an iterator over all that is wrong with *run*."""
+    for code, text in director.gave_up.items():
+        yield Problem(code, text)
+    kinds = {fault.kind for fault in director.fired}
+    allowed = list(expect)
+    if "interrupt" in kinds:
+        allowed.append(KeyboardInterrupt)
+    if "raise" in kinds or "fail" in kinds:
+        allowed.append(InjectedError)
+    if run.error is not None and not _is_allowed(run.error, tuple(allowed)):
+        yield Problem("RAISED", f"{type(run.error).__name__}: {run.error}")
+    if director.cancelled_at is not None:
+        took = run.seconds - director.cancelled_at - director.jumped
+        if took > cancel_budget:
+            yield Problem("LATENCY", f"it took {took:g} s to end after its cancel")
+    for one in laws:
+        for breach in one.breaches(run.history):
+            yield Problem("LAW", f"{one.name}: {breach}")
+    for name, is_free in run.world.owned if run.world is not None else ():
+        if not is_free():
+            yield Problem("HELD", f"{name} is not free at the end")
+    for leak in (*run.generators, *leaks.found):
+        kind, _, text = leak.partition(": ")
+        yield Problem(f"LEAK_{kind.upper()}", text)
+
+
+def _is_allowed(error: BaseException, allowed: tuple[type[BaseException], ...]) -> bool:
+    """Tell whether each leaf of *error*, or what caused it, is one of *allowed*."""
+
+    def is_one(leaf: BaseException | None) -> bool:
+        while leaf is not None and not isinstance(leaf, allowed):
+            leaf = leaf.__cause__
+        return leaf is not None
+
+    return all(map(is_one, leaves(error)))
