@@ -264,7 +264,7 @@ class Director(trio.abc.Instrument):
                 return self._cancel(fault)
             case "raise":
                 task = {name: task for task, name in self._alive.items()}.get(fault.target)
-                if task is None or task in self._queue:
+                if task is None or task in self._queue or not self._controls:
                     return False
                 return raise_in(task, InjectedError(str(fault)))
             case "interrupt":

@@ -26,6 +26,7 @@ from greenroom.runtime.testing.judge import Outcome, problems_of
 from greenroom.runtime.testing.leaks import Leaks
 from greenroom.runtime.testing.plan import Plan
 from greenroom.runtime.testing.report import Problem, Report
+from greenroom.runtime.testing.seam import check as check_seam
 from greenroom.runtime.testing.seam import taken_over
 from greenroom.runtime.testing.threads import VirtualThreads
 from greenroom.runtime.testing.world import Crashable, Scenario, World
@@ -97,6 +98,8 @@ def simulate(
 
 def run_once(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None = None) -> Report:
     """Run *scenario* as `simulate` does; *policy* chooses in place of the one that the plan names."""
+    if plan.mode != "public":
+        check_seam()
     first = _Life(plan, rules, policy or policy_of(plan))
     problems = first.live(scenario)
     director = first.director
@@ -200,6 +203,8 @@ class _Life:
                         durables=self.durables,
                         latency=None if self._plan.policy == "fifo" else self._latency(),
                     )
+                    # a position before its first step: a cancel may be older than the scenario
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                     await scenario(outcome.world)
         finally:
             director.end()

@@ -15,6 +15,8 @@ positions = st.integers(0, 10_000)
 faults = st.one_of(
     st.builds(Fault, st.just("cancel"), positions, names),
     st.builds(Fault, st.just("raise"), positions, names),
+    st.builds(Fault, st.just("fail"), positions, names),
+    st.builds(Fault, st.just("crash"), positions, st.sampled_from(["", "torn"])),
     st.builds(Fault, st.just("interrupt"), positions),
     st.builds(
         Fault, st.just("jump"), positions, seconds=st.sampled_from([0.5, 1.0, 5.0, 1e6, 0.001])
@@ -26,8 +28,9 @@ plans = (
         st.lists(faults, max_size=4).map(tuple),
         st.lists(st.tuples(positions, st.integers(0, 9)), max_size=3).map(tuple),
         st.just("fifo"),
+        mode=st.sampled_from(["one", "batch", "public"]),
     )
-    | st.builds(Plan, policy=st.just("random"), seed=positions)
+    | st.builds(Plan, policy=st.just("random"), seed=positions, skew=st.floats(0, 1e3))
     | st.builds(
         Plan,
         policy=st.just("pct"),
@@ -54,6 +57,10 @@ def test_a_plan_is_what_it_says(plan: Plan) -> None:
         ("explode(root)@3", "'explode(root)@3' is no fault"),
         ("cancel(root)", "is no fault"),
         ("preempt 3", "'3' is no preemption; write step:index"),
+        ("crash(soon)@3", "a crash is plain or torn, not 'soon': write crash(torn)@3"),
+        ("skew", "'skew' needs one number of seconds; write 'skew 1'"),
+        ("skew -1", "skew must be a number of seconds >= 0, not -1.0"),
+        ("batch 3", "'batch' is no fault"),
         ("random", "'random' needs 1 numbers"),
         ("pct 3", "'pct 3' needs 3 numbers"),
     ],
