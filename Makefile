@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check $(PARTS) fmt bench torture links news build clean dev
+.PHONY: help demo test coverage check $(PARTS) fmt bench torture matrix links news build clean dev
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,20 @@ coverage: $(TEST) ## Run the test suite and report branch coverage
 
 torture: $(TEST) ## Run the test suite with its deep sweeps (long)
 	GREENROOM_TORTURE=1 $(BIN)/python -m pytest
+
+# The oldest that is supported, and those after it up to the newest, which pyproject.toml would get.
+TRIOS := 0.32.0 0.33.0 0.34.0
+
+matrix: ## Run the tests of runtime and test kit with each supported version of trio (long)
+	@failed=0; for trio in $(TRIOS) newest; do \
+		at="build/trio-$$trio"; wanted="trio==$$trio"; \
+		if [ "$$trio" = newest ]; then wanted="--upgrade trio"; fi; \
+		test -x "$$at/bin/python" || $(PYTHON) -m venv "$$at"; \
+		"$$at/bin/python" -m pip install --quiet --editable '.[test]' && \
+		"$$at/bin/python" -m pip install --quiet $$wanted && \
+		"$$at/bin/python" -m pytest -q tests/testing tests/runtime || failed=1; \
+		echo "trio $$trio: exit $$failed"; \
+	done; exit $$failed
 
 examples: $(TEST) ## Run each example as a program and compare what it prints with its .out
 	@failed=0; for program in examples/*.py; do \
