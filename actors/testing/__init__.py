@@ -6,13 +6,28 @@ from greenroom.actors.testing.network import (
     MemoryStream,
     open_memory_network,
 )
-from greenroom.actors.testing.provider import ScriptedProvider, Step
+from greenroom.actors.testing.provider import (
+    HANG,
+    Asked,
+    Script,
+    ScriptedProvider,
+    Step,
+    Wait,
+    call,
+    says,
+)
 
 __all__ = [
+    "HANG",
+    "Asked",
     "MemoryNetwork",
     "MemoryPipe",
     "MemoryStream",
+    "Script",
     "ScriptedProvider",
     "Step",
+    "Wait",
+    "call",
     "open_memory_network",
+    "says",
 ]

@@ -128,7 +128,7 @@ async def test_a_turn_streams_every_frame_and_ends_with_its_sum(autojump_clock: 
     assert provider.asked[1].context.messages == context.messages[:-1]
     assert provider.asked[0].settings.system_instruction == "You multiply."
     assert [spec.name for spec in provider.asked[0].context.tools] == ["multiply"]
-    assert (provider.open, provider.closed) == (0, True)
+    assert (provider.open_streams, provider.closed) == (0, True)
 
 
 async def test_a_question_is_answered_and_the_conversation_grows(autojump_clock: object) -> None:
@@ -178,7 +178,7 @@ async def test_a_turn_ends_as_its_last_response_did(
     assert ended.outcome is outcome
     assert detail in ended.detail
     assert answer.text == "fine"
-    assert provider.open == 0
+    assert provider.open_streams == 0
 
 
 async def test_a_question_whose_turn_fails_is_refused(autojump_clock: object) -> None:
@@ -239,7 +239,7 @@ async def test_leaving_the_stream_ends_the_turn_and_commits_what_was_taken(
                 if frame == TextDelta("two "):
                     break
         closing = frames.closing
-        still_open = provider.open
+        still_open = provider.open_streams
         context = await agent.ask(Conversation())
         await agent.ask(Question("go on"))
 
@@ -589,7 +589,7 @@ async def test_cancelling_a_turn_cancels_the_agent_that_it_asked(autojump_clock:
         front = await runtime.spawn(Agent, desk_llm, [ask], name="desk")
         with trio.move_on_after(3) as scope:
             await front.ask(Question("hi"))
-        open_streams = expert.open
+        open_streams = expert.open_streams
         context = await front.ask(Conversation())
 
     assert scope.cancelled_caught

@@ -116,7 +116,7 @@ async def struck_turn(strike: Strike, name: str) -> None:
         strike.target = None
         trio.lowlevel.remove_instrument(strike)
 
-        assert [provider.open for provider in providers] == [0, 0, 0]
+        assert [provider.open_streams for provider in providers] == [0, 0, 0]
         assert error is None or (name == "desk" and isinstance(error, Interrupted))
         check_frames(frames)
         assert error is not None or isinstance(frames[-1], TurnEnded)

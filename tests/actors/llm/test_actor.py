@@ -179,7 +179,7 @@ async def cut_runtime(cut: Cut) -> None:
         async with open_runtime() as runtime:
             llm = await runtime.spawn(LLM, provider)
             await read_slowly(llm, 0)
-    assert provider.open == 0
+    assert provider.open_streams == 0
 
 
 def test_a_runtime_cut_anywhere_ends_clean() -> None:
