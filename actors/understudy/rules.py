@@ -8,6 +8,7 @@ with a little tolerance for typing mistakes.
 """
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -124,6 +125,7 @@ def stem(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
+@functools.lru_cache(maxsize=1024)
 def is_like(word: str, wanted: str) -> bool:
     """Tell whether *word* is *wanted*, its plural, or a likely typing mistake for it."""
     if word in (wanted, f"{wanted}s", f"{wanted}es"):
@@ -191,6 +193,7 @@ class Reading:
         return [_FORMS[word].facts for word in self.words if word in _FORMS and _FORMS[word].facts]
 
 
+@functools.lru_cache(maxsize=64)  # an agent's turn asks with the same question again and again
 def read(question: str) -> Reading:
     """Read *question* by the rules."""
     question = question[:_MOST_READ]

@@ -18,6 +18,7 @@ import attrs
 __all__ = ["wording"]
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9A-Fa-f]+")
+_PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 def wording(value: object) -> str:
@@ -32,10 +33,12 @@ def wording(value: object) -> str:
 
 def _word(value: Any, around: tuple[int, ...]) -> str:
     """Return the text of *value*, found inside those *around* it."""
+    kind: Any = _kind(value)
+    if kind in _PLAIN:
+        return repr(value)
     if id(value) in around:
         return "..."
     around = (*around, id(value))
-    kind = _kind(value)
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, Enum):
@@ -49,7 +52,7 @@ def _word(value: Any, around: tuple[int, ...]) -> str:
         return _function(value, around)
     if isinstance(value, BaseException):
         return f"{kind.__name__}({_joined(value.args, around)})"
-    if (fields := _fields(value)) is not None:
+    if (fields := _fields(kind)) is not None:
         texts = (f"{name}={_word(getattr(value, name), around)}" for name in fields)
         return f"{kind.__name__}({', '.join(texts)})"
     own_repr: Any = kind.__repr__
@@ -70,14 +73,14 @@ def _function(value: Any, around: tuple[int, ...]) -> str:
     return f"{name} of {_word(owner, around)}"
 
 
-def _fields(value: Any) -> list[str] | None:
+@functools.lru_cache(maxsize=1024)
+def _fields(kind: type[Any]) -> tuple[str, ...] | None:
     """Return the fields that show in the ``repr`` which attrs or dataclasses made; None for none."""
-    kind = _kind(value)
     made = getattr(kind.__repr__, "__qualname__", "").rpartition(".")[2] == "__repr__"
     if attrs.has(kind) and made:
-        return [field.name for field in attrs.fields(kind) if field.repr is not False]
-    if dataclasses.is_dataclass(value) and made:
-        return [field.name for field in dataclasses.fields(value) if field.repr]
+        return tuple(field.name for field in attrs.fields(kind) if field.repr is not False)
+    if dataclasses.is_dataclass(kind) and made:
+        return tuple(field.name for field in dataclasses.fields(kind) if field.repr)
     return None
 
 
