@@ -72,5 +72,5 @@ async def agent_turn(w: World) -> None:
 
 
 async def agent_turn_in_threads(w: World) -> None:
-    """The tools run in threads, so that only virtual ones make it a scenario; not swept yet."""
+    """The tools run in threads, which are virtual under the kit."""
     await _take_turn(w, IN_THREADS)
