@@ -14,13 +14,15 @@ from greenroom.runtime.testing.control import Policy
 from greenroom.runtime.testing.history import History
 from greenroom.runtime.testing.plan import TORN, Fault, Plan
 from greenroom.runtime.testing.seam import cancel_is_due, hold, raise_in
-from greenroom.runtime.testing.targets import own_nurseries, waits_in_own_code
+from greenroom.runtime.testing.targets import own_nurseries, own_place, waits_in_own_code
 from greenroom.runtime.testing.world import ROOT, World
 
 __all__ = ["CLOCK", "Director"]
 
 # The number under which a policy sees the clock, where it is one of those that may go first.
 CLOCK: Final = 0
+
+_MOST_STRIKES: Final = 200
 
 
 class Director(trio.abc.Instrument):
@@ -55,7 +57,7 @@ class Director(trio.abc.Instrument):
         self.blocked: list[tuple[str, ...]] = []  # at most one entry for each position
         self.points: dict[str, int] = {}
         self.fired: list[Fault] = []  # at most those of the plan
-        self.strikes: list[tuple[int, str]] = []  # likewise
+        self.strikes: list[tuple[int, str]] = []  # those, and where cancels came out; bounded
         self.reached: set[tuple[str, int]] = set()
         self.gave_up: dict[str, str] = {}  # why, by the code of the problem
         self.cancelled_at: float | None = None  # when the root was
@@ -143,8 +145,8 @@ class Director(trio.abc.Instrument):
             self._count_step()
             del queue[chosen]
             batch.insert(0, chosen)
-            if self._covers and cancel_is_due(chosen):
-                self._note_reached(chosen)
+            if cancel_is_due(chosen):
+                self._note_cancel(chosen)
         if queue:
             hold(queue)
 
@@ -154,8 +156,6 @@ class Director(trio.abc.Instrument):
         passing = self._passing()
         if passing:
             numbers.append(CLOCK)
-        if len(numbers) == 1 and self._plan.policy != "pct":
-            index = 0  # nothing to choose, and nothing that the policy would have to hear of
         index = self._policy.choose(self.steps, numbers)
         if index < len(runnable):
             return runnable[index]
@@ -185,8 +185,8 @@ class Director(trio.abc.Instrument):
         """Count, where the order is Trio's own or that of a batch."""
         if self._plan.mode == "one" or self._is_over or task not in self._alive:
             return
-        if self._covers and self._controls and cancel_is_due(task):
-            self._note_reached(task)
+        if self._controls and cancel_is_due(task):
+            self._note_cancel(task)
         self._at_position()
         self._count_step()
 
@@ -223,9 +223,13 @@ class Director(trio.abc.Instrument):
         self.gave_up[code] = text
         self.root.cancel(reason="the test kit gave up")
 
-    def _note_reached(self, task: trio.lowlevel.Task) -> None:
-        for frame, line in task.iter_await_frames():
-            self.reached.add((frame.f_code.co_filename, line))
+    def _note_cancel(self, task: trio.lowlevel.Task) -> None:
+        """Note that a cancel comes out of what *task* waits for."""
+        if (place := own_place(task)) is not None and len(self.strikes) < _MOST_STRIKES:
+            self.strikes.append((len(self._history.events), f"   cancelled: {place}"))
+        if self._covers:
+            for frame, line in task.iter_await_frames():
+                self.reached.add((frame.f_code.co_filename, line))
 
     # -- what is done
 
@@ -240,7 +244,7 @@ class Director(trio.abc.Instrument):
 
     def _note_fired(self, fault: Fault, index: int) -> None:
         self.fired.append(fault)
-        self.strikes.append((index, str(fault)))
+        self.strikes.append((index, f"!! {fault}"))
 
     def _scopes(self) -> Iterator[tuple[str, trio.CancelScope]]:
         yield ROOT, self.root

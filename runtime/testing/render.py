@@ -21,7 +21,7 @@ __all__ = ["mermaid", "timeline"]
 _WIDTH = 18
 _MOST_LANES = 6
 
-# Faults, each before the event with this index.
+# What was done to the run, and where it came out, each before the event with this index.
 Strikes = Sequence[tuple[int, str]]
 
 
@@ -42,8 +42,8 @@ def _said(event: Event) -> str | None:
             return f"handles {number}"
         case HandlerEnded(number=number, outcome=outcome):
             return f"{number}: {outcome}"
-        case FrameEmitted(number=number):
-            return f"emits for {number}"
+        case FrameEmitted(number=number, frame=frame):
+            return f"{number}: -> {type(frame).__name__}"
         case DeadLetter(number=number):
             return f"dead letter {number}"
         case CleanupOverran():
@@ -65,30 +65,44 @@ def timeline(events: Sequence[Event], strikes: Strikes = (), *, last: int = 40) 
     shown = actors if len(actors) <= _MOST_LANES else actors[: _MOST_LANES - 1]
     lanes = [*shown, *(["others"] if len(actors) > len(shown) else [])]
     heading = " " * 9 + " ".join(f"{name[:_WIDTH]:{_WIDTH}}" for name in lanes)
-    lines = list(_lines(events, lanes, dict(strikes)))
+    lines = list(_lines(events, lanes, _by_index(strikes)))
     left_out = [f"({len(lines) - last} lines before)"] if len(lines) > last else []
     return "\n".join(line.rstrip() for line in (heading, *left_out, *lines[-last:]))
 
 
-def _lines(events: Sequence[Event], lanes: Sequence[str], strikes: dict[int, str]) -> Iterator[str]:
+def _lines(
+    events: Sequence[Event], lanes: Sequence[str], strikes: dict[int, list[str]]
+) -> Iterator[str]:
+    width = 9 + (_WIDTH + 1) * len(lanes)
     for index, event in enumerate(events):
-        if index in strikes:
-            yield f"!! {strikes[index]} ".ljust(9 + (_WIDTH + 1) * len(lanes), "-")
+        for strike in strikes.pop(index, ()):
+            yield _bar(strike, width)
         if (said := _said(event)) is not None:
             lane = lanes.index(event.actor) if event.actor in lanes else len(lanes) - 1
             yield f"{event.at:7.2f}  " + " " * ((_WIDTH + 1) * lane) + said[: _WIDTH * 2]
-    for index, strike in strikes.items():
-        if index >= len(events):
-            yield f"!! {strike} ".ljust(9 + (_WIDTH + 1) * len(lanes), "-")
+    for late in strikes.values():
+        for strike in late:
+            yield _bar(strike, width)
+
+
+def _bar(strike: str, width: int) -> str:
+    return f"{strike} ".ljust(width, "-") if strike.startswith("!!") else strike
+
+
+def _by_index(strikes: Strikes) -> dict[int, list[str]]:
+    grouped: dict[int, list[str]] = {}
+    for index, strike in strikes:
+        grouped.setdefault(index, []).append(strike)
+    return grouped
 
 
 def mermaid(events: Sequence[Event], strikes: Strikes = ()) -> str:
     """Return the same as the source of a Mermaid sequence diagram."""
     lines = ["sequenceDiagram"]
-    at = dict(strikes)
+    at = _by_index(strikes)
     for index, event in enumerate(events):
-        if index in at:
-            lines.append(f"  Note over {_id(event.actor)}: {at[index]}")
+        here = at.get(index, ())
+        lines += [f"  Note over {_id(event.actor)}: {strike.strip()}" for strike in here]
         match event:
             case FrameSent(actor=actor, sender=sender, frame=frame, number=number):
                 lines.append(

@@ -63,7 +63,10 @@ class Report:
     """Of virtual time."""
     events: tuple[Event, ...] = attrs.field(eq=False, repr=False)
     strikes: tuple[tuple[int, str], ...] = attrs.field(eq=False, repr=False)
-    """The faults that came, each before the event with this index."""
+    """
+    The faults that came, and where in the scenario's code a cancel came out, in words; each before
+    the event with this index.
+    """
 
     @functools.cached_property
     def log(self) -> str:

@@ -1,10 +1,11 @@
 """What a fault could be for, at one moment of a run: nurseries, and tasks that wait."""
 
+from pathlib import Path
 from types import FrameType
 
 import trio
 
-__all__ = ["own_nurseries", "waits_in_own_code"]
+__all__ = ["own_nurseries", "own_place", "waits_in_own_code"]
 
 _OURS = "greenroom."
 _LIBRARIES = ("trio.", "contextlib")
@@ -33,3 +34,12 @@ def waits_in_own_code(task: trio.lowlevel.Task) -> bool:
     modules = [_module(frame) for frame, _ in task.iter_await_frames()]
     own = [module for module in modules if not module.startswith(_LIBRARIES)]
     return bool(own) and not own[-1].startswith(_OURS)
+
+
+def own_place(task: trio.lowlevel.Task) -> str | None:
+    """Return where in the scenario's own code *task* waits, as ``function (file:line)``, if it does."""
+    found = None
+    for frame, line in task.iter_await_frames():
+        if not _module(frame).startswith((_OURS, *_LIBRARIES)):
+            found = f"{frame.f_code.co_name} ({Path(frame.f_code.co_filename).name}:{line})"
+    return found

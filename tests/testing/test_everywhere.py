@@ -68,6 +68,7 @@ def test_a_failure_tells_the_story_and_how_to_see_it_again(monkeypatch: pytest.M
 
     assert f"with the plan {plan!r}:\n  HELD the seat is not free at the end" in text
     assert f"!! {plan} ---" in text
+    assert "cancelled: book (test_everywhere.py:" in text
     assert "<- Book 1" in text
     assert "1: cancelled" in text
     assert f"GREENROOM_PLAN={plan!r}" in text
