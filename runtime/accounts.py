@@ -59,8 +59,8 @@ class ActorStatistics:
     """Of each lane of the mailbox, in frames."""
     queued: int
     """In the data lane, tombstones of cancelled requests included."""
-    peak: int
-    """The most that was ever queued in the data lane."""
+    peak: int | None
+    """The most that was ever queued in the data lane; None with Trio before 0.34, which doesn't say."""
     control: int
     """In the control lane."""
     express: int

@@ -526,7 +526,7 @@ class Cell(Intake):
             state=self.state.value,
             capacity=self.mailbox.capacity,
             queued=data.current_buffer_used,
-            peak=data.peak_buffer_used,
+            peak=getattr(data, "peak_buffer_used", None),  # not before trio 0.34
             control=control.current_buffer_used if control else 0,
             express=express.current_buffer_used if express else 0,
             waiting=sum(lane.tasks_waiting_send for lane in (data, control, express) if lane),

@@ -56,9 +56,10 @@ def report(name: str, cells: Iterable[Cell]) -> str:
 def _of_family(cell: Cell, indent: str) -> Iterator[str]:
     figures = cell.statistics()
     accounts = figures.accounts
+    peak = "" if figures.peak is None else f" (peak {figures.peak})"
     yield (
         f"{indent}{cell.name} ({cell.kind}): {figures.state}; "
-        f"{figures.queued} of {figures.capacity} queued (peak {figures.peak}), "
+        f"{figures.queued} of {figures.capacity} queued{peak}, "
         f"{figures.waiting} senders wait; "
         f"{accounts.handled} of {accounts.sent} handled; {figures.restarts} restarts"
     )

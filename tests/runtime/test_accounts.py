@@ -76,7 +76,7 @@ async def test_every_frame_has_its_one_end(autojump_clock: Clock) -> None:
         accounts = ref.statistics().accounts
 
     assert (running.pending, running.dropped) == (3, 1)
-    assert figures.peak >= 1
+    assert figures.peak is None or figures.peak >= 1  # trio before 0.34 doesn't say
     assert accounts == runtime.accounts()
     assert accounts.pending == 0
     assert accounts == Accounts(
