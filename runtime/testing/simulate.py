@@ -31,7 +31,7 @@ from greenroom.runtime.testing.seam import taken_over
 from greenroom.runtime.testing.threads import VirtualThreads
 from greenroom.runtime.testing.world import Crashable, Scenario, World
 
-__all__ = ["Rules", "simulate"]
+__all__ = ["Rules", "kept", "run_once", "simulate"]
 
 MAX_STEPS: Final = 20_000
 CANCEL_BUDGET: Final = 10.0
@@ -167,7 +167,7 @@ class _Life:
                             self._main, scenario, leaks, clock=self._clock, instruments=[director]
                         )
                 except BaseException as error:  # noqa: ASYNC103 - outside of the run; reported
-                    outcome.error = _kept(error)
+                    outcome.error = kept(error)
         finally:
             random.setstate(chance)
         outcome.history.jumped = director.jumped
@@ -215,7 +215,7 @@ class _Life:
         return random.Random(self._plan.seed)
 
 
-def _kept(error: BaseException) -> BaseException:
+def kept(error: BaseException) -> BaseException:
     """Return *error* without the frames that it would keep alive, and all that is in them."""
     seen: list[BaseException] = [error, *leaves(error)]
     for one in seen:
