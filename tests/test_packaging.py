@@ -15,10 +15,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"greenroom.runtime": ROOT / "runtime", "greenroom.actors": ROOT / "actors"}
 
+# Installed apart from the package that its folder is in, since importing it must cost nothing.
+APART = {"greenroom/runtime/testing/pytest_plugin": "greenroom/pytest_plugin"}
+
 # The modules that only the command uses, and those for tests; they alone may import their extras.
 OF_EXTRAS = (
     *("greenroom.actors.cli", "greenroom.actors.demo"),
-    *(f"greenroom.runtime.testing.{name}" for name in ("strategies", "machine", "plugin")),
+    *("greenroom.runtime.testing.strategies", "greenroom.runtime.testing.machine"),
+    "greenroom.pytest_plugin",
 )
 
 # Import names of what the extras bring and the core does not; None in sys.modules bars them.
@@ -39,7 +43,9 @@ def shipped_files() -> Iterator[tuple[str, Path]]:
     for package, folder in FOLDERS.items():
         for file in sorted(folder.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
-                yield f"{package.replace('.', '/')}/{file.relative_to(folder).as_posix()}", file
+                path = f"{package.replace('.', '/')}/{file.relative_to(folder).as_posix()}"
+                parent, _, name = path.rpartition("/")
+                yield f"{APART.get(parent, parent)}/{name}", file
 
 
 def shipped_pages() -> set[str]:
@@ -140,6 +146,20 @@ def test_the_runtime_knows_nothing_of_models(tmp_path: Path) -> None:
 
     assert "greenroom.runtime" in imported
     assert not {"greenroom.actors", "openai", "httpx2", "pydantic", "msgspec"} & set(imported)
+
+
+def test_the_pytest_plugin_costs_nothing(tmp_path: Path) -> None:
+    """Loading it, as pytest does in every run, imports nothing of greenroom but itself."""
+    program = (
+        "import json, pytest, sys\n"
+        "before = set(sys.modules)\n"
+        "import greenroom.pytest_plugin\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))\n"
+    )
+
+    imported = json.loads(run_python(program, cwd=tmp_path))
+
+    assert imported == ["greenroom", "greenroom.pytest_plugin"]
 
 
 def test_bare_names_are_not_installed(tmp_path: Path) -> None:

@@ -1,18 +1,48 @@
-"""A sweep as a test: one decorator over a scenario."""
+"""
+An examination as a test: one decorator over a scenario.
+
+What pytest's options say otherwise is in `overrides`, and what each test came to in `notes`; the
+plugin (see `pytest_plugin`) fills the one and empties the other.
+"""
 
 import functools
+import importlib
+import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+from weakref import WeakSet
 
-from greenroom.runtime.testing.examine import PAIRS, RUNS, examine
+import attrs
+
+from greenroom.runtime.testing.examine import PAIRS, RUNS, ExamineReport, examine
 from greenroom.runtime.testing.history import LAWS, Law
 from greenroom.runtime.testing.plan import FaultKind
-from greenroom.runtime.testing.report import PLAN_VARIABLE
+from greenroom.runtime.testing.report import PLAN_VARIABLE, Report
 from greenroom.runtime.testing.simulate import simulate
 from greenroom.runtime.testing.sweep import FAULTS
 from greenroom.runtime.testing.world import Scenario
 
-__all__ = ["cancel_everywhere"]
+__all__ = ["Overrides", "cancel_everywhere", "made", "notes", "overrides"]
+
+
+@attrs.define
+class Overrides:
+    """What is to be tried in place of what tests say."""
+
+    orders: int | None = None
+    pairs: int | None = None
+    cover: tuple[str, ...] = ()
+    """Modules whose awaits are looked at in addition; to miss one is no failure."""
+
+
+overrides: Final = Overrides()
+
+# Of the tests that were run and not yet asked about: what they came to, for JSON.
+notes: Final[list[dict[str, Any]]] = []
+
+# The tests that `cancel_everywhere` has made.
+made: Final[WeakSet[Callable[[], None]]] = WeakSet()
 
 
 def cancel_everywhere(
@@ -48,30 +78,80 @@ def cancel_everywhere(
 
     def make(scenario: Scenario) -> Callable[[], None]:
         def test() -> None:
+            __tracebackhide__ = True
             if plan := os.environ.get(PLAN_VARIABLE):
                 report = simulate(scenario, plan=plan, laws=laws, expect=expect, recovery=recovery)
+                _note_replay(report)
                 report.check()
                 return
-            found = examine(
-                scenario,
-                faults=faults,
-                targets=targets,
-                orders=orders,
-                pairs=pairs,
-                laws=laws,
-                expect=expect,
-                recovery=recovery,
-                cover=cover,
-            )
+            try:
+                found = examine(
+                    scenario,
+                    faults=faults,
+                    targets=targets,
+                    orders=orders if overrides.orders is None else overrides.orders,
+                    pairs=pairs if overrides.pairs is None else overrides.pairs,
+                    laws=laws,
+                    expect=expect,
+                    recovery=recovery,
+                    cover=(*cover, *overrides.cover),
+                )
+            except AssertionError as error:
+                notes.append({"ok": False, "runs": 2, "problems": [str(error)]})
+                raise
+            _note(found)
             name = getattr(scenario, "__name__", "a scenario")
             print(f"{name}: {found.summary()}")
             found.check()
-            assert found.positions >= floor, f"only {found.positions} positions, not {floor}"
-            assert not found.missed_awaits, f"no cancel came out of {found.missed_awaits}"
+            _check(found, cover, floor)
 
         functools.update_wrapper(test, scenario)
         test.scenario = scenario  # type: ignore[attr-defined]  # for `elsewhere`
         del test.__wrapped__  # type: ignore[attr-defined]  # pytest would ask for its arguments
+        made.add(test)
         return test
 
     return make
+
+
+def _check(found: ExamineReport, cover: Iterable[str], floor: int) -> None:
+    """Raise AssertionError if *found* is less than the test has asked for."""
+    __tracebackhide__ = True
+    if found.positions < floor:
+        raise AssertionError(f"only {found.positions} positions, not {floor}")
+    files = {inspect.getsourcefile(importlib.import_module(name)) for name in cover}
+    missed = [line for line in found.missed_awaits if line.rpartition(":")[0] in files]
+    if missed:
+        raise AssertionError(f"no cancel came out of {', '.join(missed)}")
+
+
+def _note(found: ExamineReport) -> None:
+    first = found.failures[0] if found.failures else None
+    notes.append(
+        {
+            "ok": found.ok,
+            "runs": found.runs,
+            "positions": found.positions,
+            "faults": found.faults,
+            "orders": found.orders,
+            "pairs": found.pairs,
+            "elsewhere": found.elsewhere,
+            "summary": found.summary(),
+            "plan": None if first is None else str(first.plan),
+            "problems": [] if first is None else [str(problem) for problem in first.problems],
+            "missed_awaits": list(found.missed_awaits),
+        }
+    )
+
+
+def _note_replay(report: Report) -> None:
+    notes.append(
+        {
+            "ok": report.ok,
+            "runs": 1,
+            "positions": report.positions,
+            "summary": f"tried the plan {str(report.plan)!r}",
+            "plan": str(report.plan),
+            "problems": [str(problem) for problem in report.problems],
+        }
+    )

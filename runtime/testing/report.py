@@ -93,6 +93,7 @@ class Report:
         Raises:
             AssertionError: something is wrong; the text says what, and how to see it again.
         """
+        __tracebackhide__ = True
         if self.problems:
             raise AssertionError(self.story())
         return self
@@ -134,8 +135,12 @@ class Report:
 def _command(plan: str) -> str:
     """Return the shell command that runs the test of this moment with *plan*."""
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
-    quoted = plan.replace("'", "'\\''")
-    return f"{PLAN_VARIABLE}='{quoted}' pytest '{test or 'the test'}'"
+    return f"{PLAN_VARIABLE}={_quoted(plan)} pytest {_quoted(test or 'the test')}"
+
+
+def _quoted(text: str) -> str:
+    """Return *text* as one word of a shell."""
+    return "'" + text.replace("'", "'\\''") + "'"
 
 
 @attrs.frozen(kw_only=True)
@@ -158,6 +163,7 @@ class RunsReport:
 
     def check(self) -> Self:
         """Return the report itself; AssertionError, by `Report.check`, if something is wrong."""
+        __tracebackhide__ = True
         if self.failures:
             self.first.check()
         return self
