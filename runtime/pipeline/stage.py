@@ -218,6 +218,7 @@ class Stage(Actor):
     async def _pass_up(self, frame: Upstream) -> None:
         position = self._place("push_up")
         content = frame.frame
+        position.owed_up.take(frame)
         route = self.__up_routes__.find(type(content))
         if route is not None and not isinstance(content, Lifecycle):
             await getattr(self, route.name)(content)
@@ -227,6 +228,7 @@ class Stage(Actor):
     @handles
     async def _pass_lifecycle(self, frame: Lifecycle) -> None:
         position = self._place("push")
+        position.owed_down.take(frame)
         failure: Exception | None = None
         try:
             match frame:
