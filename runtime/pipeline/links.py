@@ -92,6 +92,17 @@ class Port:
             count = 0
         self._count = count + 1
         try:
+            await self._tell(cell, frame)
+        except ActorStopped:
+            if not self._target.is_optional and not isinstance(inner(frame), Lifecycle):
+                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120 - both are cut off
+                raise
+            if not isinstance(frame, Upstream):  # it may wait below for what would wait here
+                await cell.wait_stopped()  # or *frame* would overtake what it still handles
+            await self._pass_by(frame)
+
+    async def _tell(self, cell: Cell, frame: Frame) -> None:  # noqa: ASYNC910 - as `put`
+        try:
             envelope = cell.tell(frame)
             if envelope is not None:
                 self._count = 0
@@ -101,13 +112,6 @@ class Port:
                 await cell.put_anyway(frame)  # noqa: ASYNC120 - it has no more to say
             elif not isinstance(inner(frame), Mark):  # of these another will follow
                 raise
-        except ActorStopped:
-            if not self._target.is_optional and not isinstance(inner(frame), Lifecycle):
-                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120 - both are cut off
-                raise
-            if not isinstance(frame, Upstream):  # it may wait below for what would wait here
-                await cell.wait_stopped()  # or *frame* would overtake what it still handles
-            await self._pass_by(frame)
 
     async def _pass_by(self, frame: Frame) -> None:  # noqa: ASYNC910 - as `put`
         await self._owed.wait_settled()  # or *frame* would overtake what it has left

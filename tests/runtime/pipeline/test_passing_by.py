@@ -216,6 +216,30 @@ async def test_one_that_waits_for_room_below_goes_on_once(autojump_clock: MockCl
     assert passages.by["pipeline/work"] == [START, *flushed(1), *ENDS]
 
 
+@pytest.mark.parametrize("full", ["wait", "fail"])
+async def test_one_that_waits_for_room_in_the_stage_goes_past_it(
+    autojump_clock: MockClock, full: str
+) -> None:
+    """Whatever the policy of its mailbox is, and whoever sends: the one above, or the end itself."""
+    passages = Passages()
+    parts = optional(capacity=1, full=full), Pass, optional(capacity=1, full=full), Work
+    async with open_runtime(observers=[passages]) as runtime:
+        async with (
+            trio.open_nursery() as nursery,
+            open_pipeline(runtime, *parts) as pipeline,
+        ):
+            for which in (2, 0):
+                await pipeline.stages[which].tell(Do(nap(100)))
+                await wait_all_tasks_blocked()
+                await pipeline.stages[which].tell(Text("fills it"))
+                nursery.start_soon(break_, pipeline, which)
+                if which:
+                    await pipeline.flush()
+        assert trio.current_time() == 0
+
+    assert passages.by["pipeline/work"] == [START, *flushed(1), *ENDS]
+
+
 async def test_on_its_way_up_it_goes_past_too(autojump_clock: MockClock) -> None:
     """The second leg waits behind a frame from below that is never done with."""
     passages = Passages()
