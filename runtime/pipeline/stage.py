@@ -107,7 +107,8 @@ class Stage(Actor):
         Raises:
             TypeError: *frame* is a control frame or a request, which no pipeline carries.
             RuntimeError: the pipeline has not started; see `on_started`.
-            DeadlockError: there would never be room (R24).
+            DeadlockError: there would never be room (R24); nothing was sent. If a handler of frames
+                from below that ran meanwhile would never be over, the stage crashes with it instead.
             MailboxFull: by the policy of the next stage's mailbox.
             ActorStopped: the next stage is over, and not to be passed by.
 

@@ -13,11 +13,12 @@ from greenroom.runtime import (
     DeadlockError,
     Ref,
     Request,
+    RequestError,
     frame,
     handles,
     open_runtime,
 )
-from greenroom.runtime.pipeline import Stage, handles_up, open_pipeline
+from greenroom.runtime.pipeline import Stage, StageCrashed, handles_up, open_pipeline
 from greenroom.runtime.pipeline.frames import upstream
 from tests.runtime.pipeline.cast import Do, Pass, Pinned, Problem, Text, Work
 
@@ -159,3 +160,64 @@ async def test_a_cycle_through_a_handler_of_frames_from_below_is_named(
             errors[0]
         )
         assert "no" in log
+
+
+async def test_a_cycle_that_closes_as_a_push_is_given_room_is_no_error_of_the_push(
+    autojump_clock: MockClock,
+) -> None:
+    """The frame was sent, and so the stage crashes, with the cycle named, instead (R24)."""
+    errors: list[Exception] = []
+    refs: dict[str, Ref] = {}
+    log: list[str] = []
+
+    class Other(Actor):
+        @handles
+        async def ask(self, request: Ask) -> str:
+            try:
+                return await refs["stage"].ask(Ask())
+            except RequestError as error:
+                errors.append(error)
+                return "no"
+
+    class Asking(Work):
+        @handles
+        async def ask(self, request: Ask) -> str:
+            return "here"
+
+        @handles_up
+        async def problem(self, frame: Problem) -> None:
+            self.log.append(await refs["other"].ask(Ask()))
+
+    async def talk(stage: Any) -> None:
+        for n in range(4):
+            try:
+                await stage.push(Text(str(n)))
+            except Exception as error:
+                errors.append(error)
+                raise
+        await trio.lowlevel.checkpoint()
+        log.append("went on")
+
+    asking = ChildSpec(Asking, args=(log,), restart="transient")
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(runtime, asking, ChildSpec(Pass, capacity=2)) as pipeline,
+    ):
+        upper, lower = pipeline.stages
+        refs["stage"], refs["other"] = upper, await runtime.spawn(Other, name="other")
+        with pipeline.sink(Text) as texts, pipeline.source(StageCrashed) as crashes:
+            pipeline.pause(lower)
+            await pipeline.send(Do(talk))
+            await wait_all_tasks_blocked()
+            await upper.tell(upstream(Problem("x")))
+            await wait_all_tasks_blocked()
+            pipeline.resume(lower)
+            crashed = await anext(crashes)
+            assert isinstance(crashed.error, DeadlockError)
+            assert "waits for its own handler of express frames" in str(crashed.error)
+            assert "'other' asks 'pipeline/asking' Ask" in str(crashed.error)
+            await pipeline.send(Text("last"))
+            assert [(await anext(texts)).text for _ in range(5)] == ["0", "1", "2", "3", "last"]
+
+    assert errors == []
+    assert "went on" not in log
