@@ -1074,6 +1074,8 @@ def test_what_waits_is_refused_outside_of_trio_before_anything_is_sent() -> None
             await attempt(runtime.spawn(Stagehand))
             await attempt(runtime.terminate(ref))
             await attempt(runtime.stop())
+            await attempt(runtime.wait_for("nobody"))
+            await attempt(runtime.topic("news").publish(Note()))
             assert ref.statistics() == before
 
     hosted(main, [])
