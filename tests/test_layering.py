@@ -57,7 +57,7 @@ ROWS = {
 
 # Tables and pure functions, which leave doing to others.
 WITHOUT_TRIO = (
-    *("runtime/lifecycle.py", "runtime/restart.py", "runtime/waits.py"),
+    *("runtime/lifecycle.py", "runtime/restart.py", "runtime/waits.py", "runtime/testing/dpor.py"),
     *("actors/llm/assembly.py", "actors/agent/transcript.py"),
 )
 
