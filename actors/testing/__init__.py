@@ -1,4 +1,6 @@
-"""Doubles for tests of model code: the network in memory, and models that follow a script."""
+"""
+Doubles for tests of model code: the network in memory, models that follow a script, fake tools.
+"""
 
 from greenroom.actors.testing.network import (
     MemoryNetwork,
@@ -16,15 +18,18 @@ from greenroom.actors.testing.provider import (
     call,
     says,
 )
+from greenroom.actors.testing.tools import FakeTool, Slow
 
 __all__ = [
     "HANG",
     "Asked",
+    "FakeTool",
     "MemoryNetwork",
     "MemoryPipe",
     "MemoryStream",
     "Script",
     "ScriptedProvider",
+    "Slow",
     "Step",
     "Wait",
     "call",
