@@ -16,8 +16,8 @@ from greenroom.runtime.testing.examine import ExamineReport as ExamineReport
 from greenroom.runtime.testing.examine import examine as examine
 from greenroom.runtime.testing.explore import ExploreReport as ExploreReport
 from greenroom.runtime.testing.explore import explore as explore
-from greenroom.runtime.testing.history import LAWS as LAWS
 from greenroom.runtime.testing.history import History as History
+from greenroom.runtime.testing.history import LAWS as LAWS
 from greenroom.runtime.testing.history import Law as Law
 from greenroom.runtime.testing.history import law as law
 from greenroom.runtime.testing.plan import Fault as Fault
@@ -25,11 +25,15 @@ from greenroom.runtime.testing.plan import FaultKind as FaultKind
 from greenroom.runtime.testing.plan import Mode as Mode
 from greenroom.runtime.testing.plan import Plan as Plan
 from greenroom.runtime.testing.plan import PolicyName as PolicyName
+from greenroom.runtime.testing.probe import Probe as Probe
+from greenroom.runtime.testing.probe import ProbeCrash as ProbeCrash
 from greenroom.runtime.testing.report import Problem as Problem
 from greenroom.runtime.testing.report import Report as Report
 from greenroom.runtime.testing.seam import SeamMismatch as SeamMismatch
 from greenroom.runtime.testing.seeded import run_seeded as run_seeded
 from greenroom.runtime.testing.simulate import simulate as simulate
+from greenroom.runtime.testing.store import Crashable as Crashable
+from greenroom.runtime.testing.store import MemoryStore as MemoryStore
 from greenroom.runtime.testing.sweep import SweepReport as SweepReport
 from greenroom.runtime.testing.sweep import sweep as sweep
 from greenroom.runtime.testing.world import Crashable as Crashable
@@ -39,6 +43,7 @@ from greenroom.runtime.testing.world import World as World
 __all__ = [
     "LAWS",
     "Crashable",
+    "Crashable",
     "EventLog",
     "ExamineReport",
     "ExploreReport",
@@ -47,9 +52,12 @@ __all__ = [
     "History",
     "InjectedError",
     "Law",
+    "MemoryStore",
     "Mode",
     "Plan",
     "PolicyName",
+    "Probe",
+    "ProbeCrash",
     "Problem",
     "Report",
     "Scenario",
