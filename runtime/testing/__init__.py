@@ -10,6 +10,9 @@ Two runs of one program under `run_seeded` with the same seed give the same `Eve
 """
 
 from greenroom.runtime.probes import InjectedError as InjectedError
+from greenroom.runtime.testing.conformance import ActorFactory as ActorFactory
+from greenroom.runtime.testing.conformance import actor_scenario as actor_scenario
+from greenroom.runtime.testing.conformance import check_actor as check_actor
 from greenroom.runtime.testing.eventlog import EventLog as EventLog
 from greenroom.runtime.testing.everywhere import cancel_everywhere as cancel_everywhere
 from greenroom.runtime.testing.examine import ExamineReport as ExamineReport
@@ -42,6 +45,7 @@ from greenroom.runtime.testing.world import World as World
 
 __all__ = [
     "LAWS",
+    "ActorFactory",
     "Crashable",
     "Crashable",
     "EventLog",
@@ -64,7 +68,9 @@ __all__ = [
     "SeamMismatch",
     "SweepReport",
     "World",
+    "actor_scenario",
     "cancel_everywhere",
+    "check_actor",
     "examine",
     "explore",
     "law",
