@@ -19,8 +19,8 @@ from greenroom.runtime.testing.examine import ExamineReport as ExamineReport
 from greenroom.runtime.testing.examine import examine as examine
 from greenroom.runtime.testing.explore import ExploreReport as ExploreReport
 from greenroom.runtime.testing.explore import explore as explore
-from greenroom.runtime.testing.history import History as History
 from greenroom.runtime.testing.history import LAWS as LAWS
+from greenroom.runtime.testing.history import History as History
 from greenroom.runtime.testing.history import Law as Law
 from greenroom.runtime.testing.history import law as law
 from greenroom.runtime.testing.plan import Fault as Fault
@@ -39,14 +39,12 @@ from greenroom.runtime.testing.store import Crashable as Crashable
 from greenroom.runtime.testing.store import MemoryStore as MemoryStore
 from greenroom.runtime.testing.sweep import SweepReport as SweepReport
 from greenroom.runtime.testing.sweep import sweep as sweep
-from greenroom.runtime.testing.world import Crashable as Crashable
 from greenroom.runtime.testing.world import Scenario as Scenario
 from greenroom.runtime.testing.world import World as World
 
 __all__ = [
     "LAWS",
     "ActorFactory",
-    "Crashable",
     "Crashable",
     "EventLog",
     "ExamineReport",
