@@ -98,7 +98,7 @@ def simulate(
 
 def run_once(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None = None) -> Report:
     """Run *scenario* as `simulate` does; *policy* chooses in place of the one that the plan names."""
-    if plan.mode != "public":
+    if plan.mode in ("one", "batch"):
         check_seam()
     first = _Life(plan, rules, policy or policy_of(plan))
     problems = first.live(scenario)
@@ -144,7 +144,7 @@ class _Life:
         self._rules = rules
         self._plan = plan
         self._number = 1 if durables is None else 2
-        self._clock = trio.testing.MockClock(autojump_threshold=0)
+        self._clock = None if plan.mode == "live" else trio.testing.MockClock(autojump_threshold=0)
         self.director = Director(
             plan,
             policy,
@@ -183,7 +183,7 @@ class _Life:
         )
 
     def _controlled(self) -> contextlib.AbstractContextManager[None]:
-        if self._plan.mode == "public":
+        if self._plan.mode in ("public", "live"):
             return contextlib.nullcontext()
         return taken_over(self.director, VirtualThreads(self._rules.thread_seconds).start)
 
@@ -207,8 +207,7 @@ class _Life:
                     await trio.lowlevel.cancel_shielded_checkpoint()
                     await scenario(outcome.world)
         finally:
-            director.end()
-            outcome.seconds = self._clock.current_time()
+            outcome.seconds = director.end()
             outcome.generators = leaks.open_generators()
 
     def _latency(self) -> random.Random:

@@ -29,9 +29,13 @@ class SweepReport(RunsReport):
     """What the runs of a sweep came to."""
 
     positions: int
-    """Of the run without faults."""
+    """Of the run without faults; of a `sweep_live`, those at which a run was cancelled."""
     missed_awaits: tuple[str, ...] = ()
     """The awaits of the modules to be covered that no cancel came out of, each as ``file:line``."""
+
+    def summary(self) -> str:
+        """Return how much was tried, in a few words."""
+        return f"{self.runs} runs, {self.positions} positions"
 
 
 def sweep(

@@ -28,7 +28,7 @@ plans = (
         st.lists(faults, max_size=4).map(tuple),
         st.lists(st.tuples(positions, st.integers(0, 9)), max_size=3).map(tuple),
         st.just("fifo"),
-        mode=st.sampled_from(["one", "batch", "public"]),
+        mode=st.sampled_from(["one", "batch", "public", "live"]),
     )
     | st.builds(Plan, policy=st.just("random"), seed=positions, skew=st.floats(0, 1e3))
     | st.builds(
