@@ -13,7 +13,7 @@ import inspect
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import trio
@@ -87,8 +87,8 @@ class FakeTool:
                 raise TypeError(
                     "parameters are those of the tool that it stands for; leave them out"
                 )
-            given = stands_for if isinstance(stands_for, Tool) else Tool.of(stands_for)
-            real = cast("Tool[..., Any]", given)
+            given: Any = stands_for if isinstance(stands_for, Tool) else Tool.of(stands_for)
+            real: Tool[..., Any] = given
             # all but the thread: patience, limits and the schema are the real one's
             self.tool = attrs.evolve(real, function=made, is_async=True, abandon=False)
 

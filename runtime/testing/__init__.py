@@ -11,6 +11,9 @@ Two runs of one program under `run_seeded` with the same seed give the same `Eve
 """
 
 from greenroom.runtime.probes import InjectedError as InjectedError
+from greenroom.runtime.testing.conformance import ActorFactory as ActorFactory
+from greenroom.runtime.testing.conformance import actor_scenario as actor_scenario
+from greenroom.runtime.testing.conformance import check_actor as check_actor
 from greenroom.runtime.testing.eventlog import EventLog as EventLog
 from greenroom.runtime.testing.everywhere import cancel_everywhere as cancel_everywhere
 from greenroom.runtime.testing.examine import ExamineReport as ExamineReport
@@ -27,19 +30,23 @@ from greenroom.runtime.testing.plan import FaultKind as FaultKind
 from greenroom.runtime.testing.plan import Mode as Mode
 from greenroom.runtime.testing.plan import Plan as Plan
 from greenroom.runtime.testing.plan import PolicyName as PolicyName
+from greenroom.runtime.testing.probe import Probe as Probe
+from greenroom.runtime.testing.probe import ProbeCrash as ProbeCrash
 from greenroom.runtime.testing.report import Problem as Problem
 from greenroom.runtime.testing.report import Report as Report
 from greenroom.runtime.testing.seam import SeamMismatch as SeamMismatch
 from greenroom.runtime.testing.seeded import run_seeded as run_seeded
 from greenroom.runtime.testing.simulate import simulate as simulate
+from greenroom.runtime.testing.store import Crashable as Crashable
+from greenroom.runtime.testing.store import MemoryStore as MemoryStore
 from greenroom.runtime.testing.sweep import SweepReport as SweepReport
 from greenroom.runtime.testing.sweep import sweep as sweep
-from greenroom.runtime.testing.world import Crashable as Crashable
 from greenroom.runtime.testing.world import Scenario as Scenario
 from greenroom.runtime.testing.world import World as World
 
 __all__ = [
     "LAWS",
+    "ActorFactory",
     "Crashable",
     "EventLog",
     "ExamineReport",
@@ -49,16 +56,21 @@ __all__ = [
     "History",
     "InjectedError",
     "Law",
+    "MemoryStore",
     "Mode",
     "Plan",
     "PolicyName",
+    "Probe",
+    "ProbeCrash",
     "Problem",
     "Report",
     "Scenario",
     "SeamMismatch",
     "SweepReport",
     "World",
+    "actor_scenario",
     "cancel_everywhere",
+    "check_actor",
     "examine",
     "explore",
     "law",

@@ -28,8 +28,9 @@ from greenroom.runtime.testing.plan import Plan
 from greenroom.runtime.testing.report import Problem, Report
 from greenroom.runtime.testing.seam import check as check_seam
 from greenroom.runtime.testing.seam import taken_over
+from greenroom.runtime.testing.store import Crashable
 from greenroom.runtime.testing.threads import VirtualThreads
-from greenroom.runtime.testing.world import Crashable, Scenario, World
+from greenroom.runtime.testing.world import Scenario, World
 
 __all__ = ["Rules", "simulate"]
 

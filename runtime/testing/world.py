@@ -3,28 +3,17 @@
 import random
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from typing import Final, Protocol, TypeAlias, TypeVar, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
 import trio
 
 from greenroom.runtime.system import Runtime
 from greenroom.runtime.testing.history import History
+from greenroom.runtime.testing.store import Crashable
 
-__all__ = ["ROOT", "Crashable", "Scenario", "World"]
+__all__ = ["ROOT", "Scenario", "World"]
 
 ROOT: Final = "root"
-
-
-class Crashable(Protocol):
-    """Something that outlives the process, as a disk does; a double of it."""
-
-    def crash(self, *, torn: bool = False) -> None:
-        """Lose what a dying process had not made durable, and hear nothing more of it."""
-        ...
-
-    def reopen(self) -> None:
-        """Be there for the next process."""
-        ...
 
 
 DurableT = TypeVar("DurableT", bound=Crashable)
