@@ -54,6 +54,7 @@ class Director(trio.abc.Instrument):
         self.position = 0
         self.steps = 0
         self.targets: dict[str, tuple[int, int]] = {}
+        self.actions: dict[str, tuple[int, int]] = {}
         self.blocked: list[tuple[str, ...]] = []  # at most one entry for each position
         self.points: dict[str, int] = {}
         self.fired: list[Fault] = []  # at most those of the plan
@@ -283,6 +284,9 @@ class Director(trio.abc.Instrument):
         for name, _ in self._scopes():
             first, _ = self.targets.get(name, (position, position))
             self.targets[name] = (first, position)
+        for name in self.world.actions if self.world is not None else ():
+            first, _ = self.actions.get(name, (position, position))
+            self.actions[name] = (first, position)
         waiting = (task for task in self._alive if task not in self._queue)
         self.blocked.append(tuple(self._alive[t] for t in waiting if waits_in_own_code(t)))
 
@@ -290,6 +294,11 @@ class Director(trio.abc.Instrument):
         match fault.kind:
             case "cancel":
                 return self._cancel(fault)
+            case "call":
+                act = self.world.actions.get(fault.target) if self.world is not None else None
+                if act is None:
+                    return False
+                trio.lowlevel.spawn_system_task(self._call, act, name=str(fault))
             case "raise":
                 task = {name: task for task, name in self._alive.items()}.get(fault.target)
                 if task is None or task in self._queue or not self._controls:
@@ -316,6 +325,13 @@ class Director(trio.abc.Instrument):
             self.cancelled_at = trio.current_time() - self._began
         scope.cancel(reason=str(fault))
         return True
+
+    async def _call(self, act: Callable[[], object]) -> None:
+        """Call *act*, and keep what it raises: out of a system task it would end Trio."""
+        try:
+            act()
+        except Exception as error:
+            self.gave_up["RAISED"] = f"{type(error).__name__}: {error}, out of a call"
 
     def _crash(self, *, torn: bool) -> None:
         """Let nothing from here on have an effect that lasts; then unwind, for Trio's sake."""

@@ -32,12 +32,12 @@ import attrs
 
 __all__ = ["Fault", "FaultKind", "Mode", "Plan", "PolicyName"]
 
-FaultKind: TypeAlias = Literal["cancel", "raise", "fail", "interrupt", "jump", "crash"]
+FaultKind: TypeAlias = Literal["cancel", "call", "raise", "fail", "interrupt", "jump", "crash"]
 PolicyName: TypeAlias = Literal["fifo", "random", "pct"]
 Mode: TypeAlias = Literal["one", "batch", "public", "live"]
 
 _FAULT: Final = re.compile(r"(?P<kind>[a-z]+)(\((?P<target>[^()]*)\))?@(?P<position>\d+)")
-_WITH_TARGET: Final = ("cancel", "raise", "fail")
+_WITH_TARGET: Final = ("cancel", "call", "raise", "fail")
 TORN: Final = "torn"
 
 
@@ -52,13 +52,13 @@ class Fault:
 
     kind: FaultKind
     """
-    ``cancel``: a scope; ``raise``: an exception out of the await of a blocked task; ``fail``: one out
+    ``cancel``: a scope; ``call``: what the scenario offers as an action; ``raise``: an exception out of the await of a blocked task; ``fail``: one out
     of a `fault_point`; ``interrupt``: Ctrl-C; ``jump``: of the clock; ``crash``: of the process.
     """
     position: int = attrs.field(validator=_check_position)
     target: str = ""
     """
-    Of a ``cancel``: the name of the scope, or ``root``; of a ``raise``: the name of the task; of a
+    Of a ``cancel``: the name of the scope, or ``root``; of a ``call``: that of the action; of a ``raise``: the name of the task; of a
     ``fail``: the name of the point; of a ``crash``: ``torn``, or nothing.
     """
     seconds: float = 0.0

@@ -120,6 +120,7 @@ def run_once(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None
         steps=sum(life.director.steps for life in lives),
         positions=director.position,
         targets=director.targets,
+        actions=director.actions,
         blocked=tuple(director.blocked),
         points=director.points,
         fired=tuple(director.fired),

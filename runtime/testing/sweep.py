@@ -20,7 +20,7 @@ from greenroom.runtime.testing.world import ROOT, Scenario
 
 __all__ = ["FAULTS", "SweepReport", "collected", "seconds_of", "singles", "sweep"]
 
-FAULTS: Final[tuple[FaultKind, ...]] = ("cancel", "raise", "fail", "interrupt", "crash")
+FAULTS: Final[tuple[FaultKind, ...]] = ("cancel", "call", "raise", "fail", "interrupt", "crash")
 JUMP: Final = 5.0
 
 
@@ -44,6 +44,7 @@ def sweep(
     faults: Sequence[FaultKind] = FAULTS,
     then: Sequence[FaultKind] = (),
     targets: Sequence[str] | None = None,
+    order: Plan | str = "",
     laws: Sequence[Law] = LAWS,
     stop_after: int = 1,
     expect: tuple[type[BaseException], ...] = (),
@@ -55,11 +56,13 @@ def sweep(
 
     Args:
         scenario: An async function of a `World`.
-        faults: Which kinds: ``"cancel"``, ``"raise"``, ``"fail"``, ``"interrupt"``, and ``"crash"``,
-            which needs a *recovery*.
+        faults: Which kinds: ``"cancel"``, ``"call"`` (see `World.action`), ``"raise"``, ``"fail"``,
+            ``"interrupt"``, and ``"crash"``, which needs a *recovery*.
         then: Which kinds come second, at each position after each cancel, while all is cleaned up:
             ``"cancel"`` of the root, ``"interrupt"``, ``"jump"`` by 5 s.
         targets: The scopes to cancel; by default the root, each named scope, and each nursery.
+        order: The order of tasks that is swept, as ``"random 7"`` or ``"pct 7 3 100"``; a plan
+            without faults.
         laws: What has to hold.
         stop_after: How many runs with something wrong are enough.
         expect: Exceptions that the scenario may end by, beside those that faults bring.
@@ -67,12 +70,19 @@ def sweep(
         recovery: See `simulate`.
 
     Raises:
+        ValueError: *order* has faults, or an order that can't be repeated.
         AssertionError: the scenario is not the same when it is run again, so that a plan would not
             repeat what it found; the text has the first line of the log that differs.
     """
+    order = Plan.parse(order) if isinstance(order, str) else order
+    if order.faults or order.mode in ("public", "live"):
+        raise ValueError(
+            f"order must be a plan that can be repeated and has no faults, such as 'random 7', "
+            f"not {str(order)!r}"
+        )
     rules = Rules(laws=laws, cancel_budget=cancel_budget, expect=expect, recovery=recovery)
     with collected():
-        base = repeated(scenario, rules)
+        base = repeated(scenario, rules, order)
         failures = [base] if base.problems else []
         runs = 2
 
@@ -87,11 +97,11 @@ def sweep(
         for fault in singles(base, faults, targets, crashes=recovery is not None):
             if len(failures) >= stop_after:
                 break
-            report = once(Plan((fault,)))
+            report = once(attrs.evolve(order, faults=(fault,)))
             if fault.kind == "cancel" and report.ok:
                 for second in seconds_of(fault, report.positions, then):
                     if len(failures) < stop_after:
-                        once(Plan((fault, second)))
+                        once(attrs.evolve(order, faults=(fault, second)))
         return SweepReport(runs=runs, failures=tuple(failures), positions=base.positions)
 
 
@@ -106,9 +116,9 @@ def collected() -> Generator[None]:
         gc.unfreeze()
 
 
-def repeated(scenario: Scenario, rules: Rules) -> Report:
-    """Run *scenario* twice as it comes; AssertionError if it was not the same."""
-    base, again = (run_once(scenario, Plan(), rules) for _ in range(2))
+def repeated(scenario: Scenario, rules: Rules, order: Plan | None = None) -> Report:
+    """Run *scenario* twice in *order*, or as it comes; AssertionError if it was not the same."""
+    base, again = (run_once(scenario, order or Plan(), rules) for _ in range(2))
     if base.log != again.log:
         raise AssertionError(difference(base.log, again.log))
     return base
@@ -129,6 +139,10 @@ def singles(
                     if targets is None or target in targets:
                         for position in range(first, last + 1):
                             yield Fault("cancel", position, target)
+            case "call":
+                for name, (first, last) in base.actions.items():
+                    for position in range(first, last + 1):
+                        yield Fault("call", position, name)
             case "raise":
                 for position, names in enumerate(base.blocked):
                     for name in names:

@@ -15,6 +15,7 @@ positions = st.integers(0, 10_000)
 faults = st.one_of(
     st.builds(Fault, st.just("cancel"), positions, names),
     st.builds(Fault, st.just("raise"), positions, names),
+    st.builds(Fault, st.just("call"), positions, names),
     st.builds(Fault, st.just("fail"), positions, names),
     st.builds(Fault, st.just("crash"), positions, st.sampled_from(["", "torn"])),
     st.builds(Fault, st.just("interrupt"), positions),
