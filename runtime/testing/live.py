@@ -14,7 +14,7 @@ from greenroom.runtime.testing.history import LAWS, Law
 from greenroom.runtime.testing.plan import Fault, Plan
 from greenroom.runtime.testing.report import Report
 from greenroom.runtime.testing.simulate import CANCEL_BUDGET, Rules, run_once
-from greenroom.runtime.testing.sweep import SweepReport, collected
+from greenroom.runtime.testing.sweep import SweepReport, check_stride, collected
 from greenroom.runtime.testing.world import ROOT, Scenario
 
 __all__ = ["sweep_live"]
@@ -57,8 +57,7 @@ def sweep_live(
     Raises:
         ValueError: *stride* is out of range, or the scenario never opens *target*.
     """
-    if not (isinstance(stride, int) and stride >= 1):
-        raise ValueError(f"stride must be an int >= 1, not {stride!r}")
+    check_stride(stride)
     rules = Rules(laws=laws, expect=expect, cancel_budget=cancel_budget)
     failures: list[Report] = []
     runs, cancelled, short = 1, 0, 0

@@ -8,6 +8,7 @@ cancel, a signal or an error of something waited for can come from outside.
 import gc
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final
 
 import attrs
@@ -18,7 +19,7 @@ from greenroom.runtime.testing.report import Report, RunsReport
 from greenroom.runtime.testing.simulate import CANCEL_BUDGET, Rules, run_once
 from greenroom.runtime.testing.world import ROOT, Scenario
 
-__all__ = ["FAULTS", "SweepReport", "collected", "seconds_of", "singles", "sweep"]
+__all__ = ["FAULTS", "SweepReport", "check_stride", "collected", "seconds_of", "singles", "sweep"]
 
 FAULTS: Final[tuple[FaultKind, ...]] = ("cancel", "call", "raise", "fail", "interrupt", "crash")
 JUMP: Final = 5.0
@@ -45,6 +46,7 @@ def sweep(
     then: Sequence[FaultKind] = (),
     targets: Sequence[str] | None = None,
     order: Plan | str = "",
+    stride: int = 1,
     laws: Sequence[Law] = LAWS,
     stop_after: int = 1,
     expect: tuple[type[BaseException], ...] = (),
@@ -63,6 +65,7 @@ def sweep(
         targets: The scopes to cancel; by default the root, each named scope, and each nursery.
         order: The order of tasks that is swept, as ``"random 7"`` or ``"pct 7 3 100"``; a plan
             without faults.
+        stride: Only every so many faults are tried, int >= 1.
         laws: What has to hold.
         stop_after: How many runs with something wrong are enough.
         expect: Exceptions that the scenario may end by, beside those that faults bring.
@@ -70,7 +73,7 @@ def sweep(
         recovery: See `simulate`.
 
     Raises:
-        ValueError: *order* has faults, or an order that can't be repeated.
+        ValueError: *order* has faults, or an order that can't be repeated; *stride* is out of range.
         AssertionError: the scenario is not the same when it is run again, so that a plan would not
             repeat what it found; the text has the first line of the log that differs.
     """
@@ -80,6 +83,7 @@ def sweep(
             f"order must be a plan that can be repeated and has no faults, such as 'random 7', "
             f"not {str(order)!r}"
         )
+    check_stride(stride)
     rules = Rules(laws=laws, cancel_budget=cancel_budget, expect=expect, recovery=recovery)
     with collected():
         base = repeated(scenario, rules, order)
@@ -94,7 +98,8 @@ def sweep(
                 failures.append(report)
             return report
 
-        for fault in singles(base, faults, targets, crashes=recovery is not None):
+        every = singles(base, faults, targets, crashes=recovery is not None)
+        for fault in islice(every, 0, None, stride):
             if len(failures) >= stop_after:
                 break
             report = once(attrs.evolve(order, faults=(fault,)))
@@ -103,6 +108,12 @@ def sweep(
                     if len(failures) < stop_after:
                         once(attrs.evolve(order, faults=(fault, second)))
         return SweepReport(runs=runs, failures=tuple(failures), positions=base.positions)
+
+
+def check_stride(stride: int) -> None:
+    """Raise ValueError for a *stride* that leads nowhere."""
+    if not (isinstance(stride, int) and stride >= 1):
+        raise ValueError(f"stride must be an int >= 1, not {stride!r}")
 
 
 @contextmanager

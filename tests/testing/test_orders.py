@@ -136,6 +136,15 @@ def test_each_order_can_be_swept() -> None:
             sweep(lend, order=order)
 
 
+def test_a_stride_leaves_faults_out() -> None:
+    """Of what would take too long, every so many are tried; the first always."""
+    runs = [sweep(lend, stride=stride).runs - 2 for stride in (1, 3)]
+
+    assert runs[1] == -(-runs[0] // 3)
+    with pytest.raises(ValueError, match="stride must be an int >= 1, not 0"):
+        sweep(lend, stride=0)
+
+
 def test_whole_batches_repeat_too() -> None:
     """The same plan is the same run, and other seeds are others; faults come as well."""
     for plan in ("batch", "random 3; batch", "cancel(turn)@20; random 3; batch"):
