@@ -2,8 +2,9 @@
 What tests of actors need: cancels at every instant, faults, other orders of tasks, and repetition.
 
 A scenario is an async function of a `World`, which has a runtime open. `simulate` runs it once, as a
-`Plan` says; `sweep` once for each fault at each position; `explore` in many orders by chance; and
-`cancel_everywhere` makes a test of it. Every failure prints the plan that repeats it.
+`Plan` says; `sweep` once for each fault at each position, and `sweep_live` where sockets and threads
+are real; `explore` in many orders by chance; and `cancel_everywhere` makes a test of it. Every failure
+prints the plan that repeats it.
 
 Two runs of one program under `run_seeded` with the same seed give the same `EventLog`, byte for byte
 (I11, R25): in virtual time, without real threads or sockets.
@@ -23,6 +24,7 @@ from greenroom.runtime.testing.history import LAWS as LAWS
 from greenroom.runtime.testing.history import History as History
 from greenroom.runtime.testing.history import Law as Law
 from greenroom.runtime.testing.history import law as law
+from greenroom.runtime.testing.live import sweep_live as sweep_live
 from greenroom.runtime.testing.plan import Fault as Fault
 from greenroom.runtime.testing.plan import FaultKind as FaultKind
 from greenroom.runtime.testing.plan import Mode as Mode
@@ -75,4 +77,5 @@ __all__ = [
     "run_seeded",
     "simulate",
     "sweep",
+    "sweep_live",
 ]

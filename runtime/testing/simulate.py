@@ -101,7 +101,7 @@ def simulate(
 
 def run_once(scenario: Scenario, plan: Plan, rules: Rules, scout: Scout | None = None) -> Report:
     """Run *scenario* as `simulate` does; a *scout* chooses in place of the policy that the plan names."""
-    if plan.mode != "public":
+    if plan.mode in ("one", "batch"):
         check_seam()
     first = _Life(plan, rules, scout or policy_of(plan), scout=scout)
     problems = first.live(scenario)
@@ -122,6 +122,7 @@ def run_once(scenario: Scenario, plan: Plan, rules: Rules, scout: Scout | None =
         steps=sum(life.director.steps for life in lives),
         positions=director.position,
         targets=director.targets,
+        actions=director.actions,
         blocked=tuple(director.blocked),
         points=director.points,
         fired=tuple(director.fired),
@@ -149,7 +150,7 @@ class _Life:
         self._rules = rules
         self._plan = plan
         self._number = 1 if durables is None else 2
-        self._clock = trio.testing.MockClock(autojump_threshold=0)
+        self._clock = None if plan.mode == "live" else trio.testing.MockClock(autojump_threshold=0)
         self.director = Director(
             plan,
             policy,
@@ -191,7 +192,7 @@ class _Life:
 
     @contextlib.contextmanager
     def _controlled(self) -> Generator[None]:
-        if self._plan.mode == "public":
+        if self._plan.mode in ("public", "live"):
             yield
             return
         threads = VirtualThreads(self._rules.thread_seconds)
@@ -224,8 +225,7 @@ class _Life:
                     await trio.lowlevel.cancel_shielded_checkpoint()
                     await scenario(outcome.world)
         finally:
-            director.end()
-            outcome.seconds = self._clock.current_time()
+            outcome.seconds = director.end()
             outcome.generators = leaks.open_generators()
 
     def _latency(self) -> random.Random:

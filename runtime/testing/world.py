@@ -47,6 +47,7 @@ class World:
         self.life = life
         self.durables: dict[str, Crashable] = {} if durables is None else durables
         self.scopes: dict[str, trio.CancelScope] = {}  # the open ones, by name
+        self.actions: dict[str, Callable[[], object]] = {}  # the open ones, by name
         self.owned: list[tuple[str, Callable[[], bool]]] = []  # at most what the scenario owns
         self._latency = latency
 
@@ -61,6 +62,22 @@ class World:
                 yield scope
             finally:
                 del self.scopes[name]
+
+    @contextmanager
+    def action(self, name: str, act: Callable[[], object]) -> Generator[None]:
+        """
+        Have *act* called by faults, ``call(name)@position``, while the block lasts.
+
+        It is what someone outside may do at any moment: interrupt an actor, stop it, tell it
+        something. It is called in a task of its own; an exception out of it is a ``RAISED``.
+        """
+        if name in self.actions:
+            raise ValueError(f"an action named {name!r} is open already; names are unique")
+        self.actions[name] = act
+        try:
+            yield
+        finally:
+            del self.actions[name]
 
     def own(self, name: str, is_free: Callable[[], bool]) -> None:
         """Have it checked at the end that the lock, pool or limiter *name* is free again."""

@@ -33,6 +33,7 @@ from greenroom.runtime import (
     handles,
     open_runtime,
 )
+from greenroom.runtime.testing import World, sweep
 from tests.runtime.cast import (
     Do,
     Echo,
@@ -44,7 +45,6 @@ from tests.runtime.cast import (
     outcome_of,
     stubborn,
 )
-from tests.sweep import Cut, sweep
 
 Clock = trio.testing.MockClock
 
@@ -624,10 +624,10 @@ async def test_a_supervisor_starts_its_specs_and_takes_more(autojump_clock: Cloc
 def test_a_cancel_at_any_step_of_a_restart_leaves_nothing(strategy: Strategy) -> None:
     """I4, R19: swept over every step of the whole runtime."""
 
-    async def scenario(cut: Cut) -> None:
-        with cut:
+    async def scenario(w: World) -> None:
+        with w.scope("cut"):
             supervision = Supervision(strategy, within=10, backoff=Backoff(first=1, jitter=0))
-            async with open_runtime(supervision=supervision) as runtime:
+            async with open_runtime(observers=[w.history], supervision=supervision) as runtime:
                 refs = [
                     await runtime.spawn(Lives, [], restart="permanent", redeliver=1)
                     for _ in range(3)
@@ -639,7 +639,9 @@ def test_a_cancel_at_any_step_of_a_restart_leaves_nothing(strategy: Strategy) ->
                     await trio.sleep(5)
         # open_runtime asserts that no actor lives and that every frame is accounted for
 
-    assert sweep(scenario, name=f"restart, {strategy}", everywhere=True) >= 60
+    report = sweep(scenario, faults=("cancel", "interrupt")).check()
+    print(f"sweep restart, {strategy}: {report.summary()}")
+    assert report.runs >= 100
 
 
 class Chaos(Stagehand):
