@@ -13,9 +13,10 @@ A fault comes at a *position*: the positions are the moments before each step of
 scenario, and one before each jump of the clock, counted from 0. Only those of a ``fail`` are counted
 otherwise: by how often the fault point was passed before. ``preempt 3:1`` has the task with index 1
 among the runnable ones go first at step 3, in place of the one that the policy would choose. The
-policies are ``fifo``, which goes on with the same task as long as it can, ``random SEED`` and
-``pct SEED DEPTH STEPS``. With ``skew SECONDS`` the clock is one more that may go first: time passes
-while tasks could run, at most so much of it before all of them have.
+policies are ``fifo``, which goes on with the same task as long as it can, also with one that a
+preemption chose, ``random SEED`` and ``pct SEED DEPTH STEPS``. With ``skew SECONDS`` the clock is one
+more that may go first: time passes while tasks could run, at most so much of it before all of them
+have.
 
 The modes: in ``one``, which is not written, a task makes one step and then all are asked again, as
 if any of them could be slow; in ``batch`` those that are runnable make a step each, in another order,
