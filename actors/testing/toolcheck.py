@@ -102,8 +102,7 @@ def _faults(schema: Any, root: Any, where: str) -> Iterator[str]:
     if schema is root and (parts.get("type") != "object" or "properties" not in parts):
         yield f"{where} must be that of an object, with 'type': 'object' and 'properties'"
     kinds: Any = parts.get("type", [])
-    named = cast("list[Any]", kinds if isinstance(kinds, list) else [kinds])
-    for kind in named:
+    for kind in [kinds] if isinstance(kinds, str) else kinds:
         if kind not in _TYPES:
             yield f"{where} has the type {kind!r}, which JSON has not"
     properties: dict[str, Any] = parts.get("properties", {})
