@@ -106,9 +106,8 @@ def _drain(
         try:
             envelope = outlet.receive_nowait()
         except (trio.WouldBlock, trio.EndOfChannel):
-            break
+            return
         leftover(envelope)
-    outlet.close()
 
 
 class Mailbox:
@@ -134,10 +133,10 @@ class Mailbox:
     def __init__(
         self,
         *,
-        capacity: int = DEFAULT_CAPACITY,
-        full: FullPolicy = "wait",
+        capacity: int,
+        full: FullPolicy,
         control: bool,
-        express: bool = False,
+        express: bool,
     ) -> None:
         if not (isinstance(capacity, int) and not isinstance(capacity, bool) and capacity >= 0):
             raise ValueError(f"capacity must be an int >= 0 (frames), not {capacity!r}")

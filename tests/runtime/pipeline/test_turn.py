@@ -11,6 +11,7 @@ from greenroom.runtime import (
     Actor,
     ChildSpec,
     DeadlockError,
+    MailboxFull,
     Ref,
     Request,
     frame,
@@ -86,6 +87,27 @@ async def test_a_handler_that_waits_for_room_goes_on_under_a_pause(
         await pipeline.flush()
 
     assert "up waits" in log
+
+
+async def test_the_lane_of_frames_from_below_is_bounded(autojump_clock: MockClock) -> None:
+    """R1, R4: it has the data lane's capacity, and who finds no room is told which lane is full."""
+    log: list[str] = []
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(runtime, functools.partial(Work, log), Pass, capacity=2) as pipeline,
+    ):
+        upper, _ = pipeline.stages
+        pipeline.pause(upper)
+        upper.tell_nowait(upstream(Problem("taken")))
+        await wait_all_tasks_blocked()
+        upper.tell_nowait(upstream(Problem("1")))
+        upper.tell_nowait(upstream(Problem("2")))
+        with pytest.raises(MailboxFull, match="not sent: the express lane is full"):
+            upper.tell_nowait(upstream(Problem("3")))
+        pipeline.resume()
+        await pipeline.flush()
+
+    assert [line for line in log if line.startswith("up")] == ["up taken", "up 1", "up 2"]
 
 
 async def test_frames_going_up_keep_their_order_over_a_restart(autojump_clock: MockClock) -> None:
