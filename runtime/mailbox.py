@@ -117,7 +117,7 @@ class Mailbox:
     Attributes:
         capacity: Of each lane, in frames.
         full: What a full data lane does.
-        inlet, outlet: The two ends of the data lane; see `put_nowait` for its policy.
+        inlet, outlet: The two ends of the data lane; see `make_room` for its policy.
         control, express: The other lanes; None where there is none.
     """
 
@@ -161,27 +161,18 @@ class Mailbox:
 
     # -- in
 
-    def put_nowait(self, envelope: Envelope) -> Envelope | None:
+    def make_room(self, envelope: Envelope) -> Envelope:
         """
-        Put *envelope* in the data lane.
+        Put *envelope* in the data lane, which is full, by the policy, in one sync step.
 
         Returns:
-            The envelope dropped for it (perhaps itself), or None.
+            The envelope dropped for it, perhaps itself.
 
         Raises:
-            MailboxFull: there is no room and nothing to drop; nothing changed.
-            trio.ClosedResourceError: the intake is closed.
+            MailboxFull: there is nothing to drop, or nothing may be; nothing changed.
         """
-        try:
-            self.inlet.send_nowait(envelope)
-        except trio.WouldBlock:
-            if self.full in ("wait", "fail"):
-                raise self.full_error(envelope) from None
-            return self._drop_for(envelope)
-        return None
-
-    def _drop_for(self, envelope: Envelope) -> Envelope:
-        """Make room by the policy, in one sync step, and return what was dropped."""
+        if self.full == "fail":
+            raise self.full_error(envelope) from None
         queue: list[Envelope] = []
         while True:
             try:
