@@ -331,7 +331,7 @@ class Director(trio.abc.Instrument):
         scope.cancel(reason=str(fault))
         return True
 
-    async def _call(self, act: Callable[[], object]) -> None:
+    async def _call(self, act: Callable[[], object]) -> None:  # noqa: ASYNC910 - a system task
         """Call *act*, and keep what it raises: out of a system task it would end Trio."""
         try:
             act()
