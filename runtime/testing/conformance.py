@@ -21,8 +21,10 @@ from greenroom.runtime.events import FrameSent, HandlerStarted
 from greenroom.runtime.frames import Frame, Request, StreamRequest
 from greenroom.runtime.ref import Ref
 from greenroom.runtime.testing.history import LAWS, History, Law, law
-from greenroom.runtime.testing.simulate import Report, Scenario, World, simulate
+from greenroom.runtime.testing.report import Report
+from greenroom.runtime.testing.simulate import simulate
 from greenroom.runtime.testing.sweep import sweep
+from greenroom.runtime.testing.world import Scenario, World
 
 __all__ = ["ActorFactory", "actor_scenario", "check_actor"]
 

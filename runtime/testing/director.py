@@ -3,7 +3,7 @@
 import math
 import signal
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import trio
 import trio.testing
@@ -66,6 +66,7 @@ class Director(trio.abc.Instrument):
         self.is_crashed = False
         self.root = trio.CancelScope()
         self.world: World | None = None
+        self.on_touch: Callable[[Hashable, bool], object] | None = None
         self._plan = plan
         self._policy = policy
         self._clock = clock
@@ -102,6 +103,10 @@ class Director(trio.abc.Instrument):
         self._main = task
         self._began = trio.current_time()
         self._admit(task, "main")
+
+    def number_of(self, task: trio.lowlevel.Task) -> int | None:
+        """Return the number under which a policy knows *task*; None if it is not the scenario's."""
+        return self._numbers.get(task)
 
     def end(self) -> float:
         """Order and count nothing more: the scenario and its runtime are over; return after how long."""
@@ -364,5 +369,3 @@ class Director(trio.abc.Instrument):
         """Note what the running step shares with others."""
         if self.on_touch is not None:
             self.on_touch(what, write)
-
-    on_touch: Callable[[Hashable, bool], Any] | None = None

@@ -9,7 +9,7 @@ same run.
 import contextlib
 import random
 import traceback
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Final
 
 import attrs
@@ -17,6 +17,7 @@ import trio
 import trio.testing
 
 from greenroom.runtime import probes
+from greenroom.runtime.events import Observer
 from greenroom.runtime.groups import collapse, leaves
 from greenroom.runtime.system import open_runtime
 from greenroom.runtime.testing.control import Policy, policy_of
@@ -26,6 +27,7 @@ from greenroom.runtime.testing.judge import Outcome, problems_of
 from greenroom.runtime.testing.leaks import Leaks
 from greenroom.runtime.testing.plan import Plan
 from greenroom.runtime.testing.report import Problem, Report
+from greenroom.runtime.testing.scout import Scout
 from greenroom.runtime.testing.seam import check as check_seam
 from greenroom.runtime.testing.seam import taken_over
 from greenroom.runtime.testing.store import Crashable
@@ -97,11 +99,11 @@ def simulate(
     return run_once(scenario, Plan.parse(plan) if isinstance(plan, str) else plan, rules)
 
 
-def run_once(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None = None) -> Report:
-    """Run *scenario* as `simulate` does; *policy* chooses in place of the one that the plan names."""
+def run_once(scenario: Scenario, plan: Plan, rules: Rules, scout: Scout | None = None) -> Report:
+    """Run *scenario* as `simulate` does; a *scout* chooses in place of the policy that the plan names."""
     if plan.mode in ("one", "batch"):
         check_seam()
-    first = _Life(plan, rules, policy or policy_of(plan))
+    first = _Life(plan, rules, scout or policy_of(plan), scout=scout)
     problems = first.live(scenario)
     director = first.director
     lives = [first]
@@ -140,7 +142,9 @@ class _Life:
         rules: Rules,
         policy: Policy,
         durables: dict[str, Crashable] | None = None,
+        scout: Scout | None = None,
     ) -> None:
+        self._scout = scout
         self.outcome = Outcome(History())
         self.durables: dict[str, Crashable] = {} if durables is None else durables
         self._rules = rules
@@ -155,6 +159,8 @@ class _Life:
             max_steps=rules.max_steps,
             covers=rules.covers,
         )
+        if scout is not None:
+            scout.attach(self.director)
 
     def live(self, scenario: Scenario) -> tuple[Problem, ...]:
         """Run *scenario*, and return what is wrong with the run."""
@@ -165,9 +171,9 @@ class _Life:
             with Leaks() as leaks:
                 try:
                     with self._controlled():
-                        trio.run(
-                            self._main, scenario, leaks, clock=self._clock, instruments=[director]
-                        )
+                        instruments = [director, *filter(None, [self._scout])]
+                        clock = self._clock
+                        trio.run(self._main, scenario, leaks, clock=clock, instruments=instruments)
                 except BaseException as error:  # noqa: ASYNC103 - outside of the run; reported
                     outcome.error = _kept(error)
         finally:
@@ -184,19 +190,29 @@ class _Life:
             )
         )
 
-    def _controlled(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def _controlled(self) -> Generator[None]:
         if self._plan.mode in ("public", "live"):
-            return contextlib.nullcontext()
-        return taken_over(self.director, VirtualThreads(self._rules.thread_seconds).start)
+            yield
+            return
+        threads = VirtualThreads(self._rules.thread_seconds)
+        watching = contextlib.nullcontext() if self._scout is None else self._scout.watching()
+        with taken_over(self.director, threads.start), watching:
+            yield
 
     async def _main(self, scenario: Scenario, leaks: Leaks) -> None:
         director, outcome, rules = self.director, self.outcome, self._rules
         leaks.watch_generators()
         probes.listener.set(director)
         director.begin(trio.lowlevel.current_task())
+        if self._scout is not None:
+            self._scout.begin(1)
         try:
             with director.root:
-                async with open_runtime(observers=[outcome.history], seed=rules.seed) as runtime:
+                observers: list[Observer] = [outcome.history]
+                if self._scout is not None:
+                    observers.append(self._scout.hear)
+                async with open_runtime(observers=observers, seed=rules.seed) as runtime:
                     outcome.world = director.world = World(
                         runtime,
                         outcome.history,

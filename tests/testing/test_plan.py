@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.runtime.testing.control import Fifo, Pct, Preempting, Random, policy_of
+from greenroom.runtime.testing.control import Fifo, Pct, Random, policy_of
 from greenroom.runtime.testing.plan import Fault, Plan
 
 names = st.from_regex(r"[a-z0-9_#~./-]{1,12}", fullmatch=True)
@@ -102,11 +102,22 @@ def test_pct_changes_its_mind_at_few_steps() -> None:
 
 
 def test_a_preemption_is_one_other_choice() -> None:
-    """At the step that is said, and nowhere else."""
-    plain = policy_of(Plan())
-    other = policy_of(Plan(preempt=((2, 1), (4, 7))))
-    tasks = [[1, 2], [1, 2], [1, 2], [1, 2], [1, 2]]
+    """At the step that is said; the plain order then goes on with the task that came by it."""
+    turns = ((2, 1), (4, 7))
+    tasks = [[1, 2]] * 6
 
-    assert [plain.choose(n, t) for n, t in enumerate(tasks)] == [0, 0, 0, 0, 0]
-    assert [other.choose(n, t) for n, t in enumerate(tasks)] == [0, 0, 1, 0, 1]
-    assert isinstance(other, Preempting)
+    def chosen(plan: Plan) -> list[int]:
+        policy = policy_of(plan)
+        return [policy.choose(step, runnable) for step, runnable in enumerate(tasks)]
+
+    assert chosen(Plan()) == [0, 0, 0, 0, 0, 0]
+    assert chosen(Plan(preempt=turns)) == [0, 0, 1, 1, 1, 1]
+    assert chosen(Plan(preempt=(*turns, (5, 0)))) == [0, 0, 1, 1, 1, 0]
+    by_chance = chosen(Plan(policy="random", seed=3))
+    assert chosen(Plan(preempt=turns, policy="random", seed=3)) == [
+        *by_chance[:2],
+        1,
+        *by_chance[3:4],
+        1,
+        *by_chance[5:],
+    ]
