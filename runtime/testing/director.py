@@ -342,7 +342,7 @@ class Director(trio.abc.Instrument):
         self._calling -= 1
         act = world.actions.get(fault.target)
         if act is None:
-            return  # where the order is Trio's, a step came in between
+            return  # noqa: ASYNC910 - where the order is Trio's, a step came in between
         self._note_fired(fault, len(self._history.events))
         try:
             act()
