@@ -335,14 +335,12 @@ class Director(trio.abc.Instrument):
         scope.cancel(reason=str(fault))
         return True
 
-    async def _call(  # noqa: ASYNC910 - a system task
-        self, world: World, fault: Fault
-    ) -> None:
+    async def _call(self, world: World, fault: Fault) -> None:  # noqa: ASYNC910 - takes no time
         """Call an action, and keep what it raises: out of a system task it would end Trio."""
         self._calling -= 1
         act = world.actions.get(fault.target)
         if act is None:
-            return  # noqa: ASYNC910 - where the order is Trio's, a step came in between
+            return  # noqa: ASYNC910 - the block is over: in a batch, a step came in between
         self._note_fired(fault, len(self._history.events))
         try:
             act()
