@@ -16,8 +16,8 @@ from greenroom.runtime.testing.examine import ExamineReport as ExamineReport
 from greenroom.runtime.testing.examine import examine as examine
 from greenroom.runtime.testing.explore import ExploreReport as ExploreReport
 from greenroom.runtime.testing.explore import explore as explore
-from greenroom.runtime.testing.history import History as History
 from greenroom.runtime.testing.history import LAWS as LAWS
+from greenroom.runtime.testing.history import History as History
 from greenroom.runtime.testing.history import Law as Law
 from greenroom.runtime.testing.history import law as law
 from greenroom.runtime.testing.plan import Fault as Fault
@@ -42,7 +42,6 @@ from greenroom.runtime.testing.world import World as World
 
 __all__ = [
     "LAWS",
-    "Crashable",
     "Crashable",
     "EventLog",
     "ExamineReport",

@@ -17,17 +17,19 @@ import trio
 import trio.testing
 
 from greenroom.runtime import probes
+from greenroom.runtime.events import Observer
 from greenroom.runtime.groups import collapse, leaves
 from greenroom.runtime.system import open_runtime
 from greenroom.runtime.testing.control import Policy, policy_of
 from greenroom.runtime.testing.director import Director
 from greenroom.runtime.testing.history import LAWS, History, Law
 from greenroom.runtime.testing.judge import Outcome, problems_of
-from greenroom.runtime.testing.leaks import Leaks
+from greenroom.runtime.testing.leaks import Leaks, forget
 from greenroom.runtime.testing.plan import Plan
 from greenroom.runtime.testing.report import Problem, Report
 from greenroom.runtime.testing.seam import check as check_seam
 from greenroom.runtime.testing.seam import taken_over
+from greenroom.runtime.testing.stuck import watched_for_stuck_steps
 from greenroom.runtime.testing.threads import VirtualThreads
 from greenroom.runtime.testing.world import Crashable, Scenario, World
 
@@ -98,6 +100,13 @@ def simulate(
 
 def run_once(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None = None) -> Report:
     """Run *scenario* as `simulate` does; *policy* chooses in place of the one that the plan names."""
+    report = _run(scenario, plan, rules, policy)
+    if report.problems or any(fault.kind == "crash" for fault in report.fired):
+        forget()
+    return report
+
+
+def _run(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None) -> Report:
     if plan.mode != "public":
         check_seam()
     first = _Life(plan, rules, policy or policy_of(plan))
@@ -123,6 +132,7 @@ def run_once(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None
         points=director.points,
         fired=tuple(director.fired),
         reached=frozenset(director.reached),
+        cleanups=director.cleanups,
         seconds=sum(life.outcome.seconds for life in lives),
         events=tuple(event for life in lives for event in life.outcome.history.events),
         strikes=tuple(director.strikes),
@@ -162,7 +172,10 @@ class _Life:
         try:
             with Leaks() as leaks:
                 try:
-                    with self._controlled():
+                    with (
+                        self._controlled(),
+                        watched_for_stuck_steps(lambda: director.steps, director.note_stuck),
+                    ):
                         trio.run(
                             self._main, scenario, leaks, clock=self._clock, instruments=[director]
                         )
@@ -194,7 +207,8 @@ class _Life:
         director.begin(trio.lowlevel.current_task())
         try:
             with director.root:
-                async with open_runtime(observers=[outcome.history], seed=rules.seed) as runtime:
+                observers: list[Observer] = [outcome.history, director.cancels]
+                async with open_runtime(observers=observers, seed=rules.seed) as runtime:
                     outcome.world = director.world = World(
                         runtime,
                         outcome.history,
@@ -202,10 +216,12 @@ class _Life:
                         life=self._number,
                         durables=self.durables,
                         latency=None if self._plan.policy == "fifo" else self._latency(),
+                        scope_ended=director.cancels.check_scope,
                     )
                     # a position before its first step: a cancel may be older than the scenario
                     await trio.lowlevel.cancel_shielded_checkpoint()
                     await scenario(outcome.world)
+                    director.cancels.check_scenario()
         finally:
             director.end()
             outcome.seconds = self._clock.current_time()

@@ -10,9 +10,10 @@ import trio
 from greenroom.runtime.system import Runtime
 from greenroom.runtime.testing.history import History
 
-__all__ = ["ROOT", "Crashable", "Scenario", "World"]
+__all__ = ["MAIN", "ROOT", "Crashable", "Scenario", "World"]
 
-ROOT: Final = "root"
+ROOT: Final = "root"  # the scope around all
+MAIN: Final = "main"  # the task that runs the scenario
 
 
 class Crashable(Protocol):
@@ -50,6 +51,7 @@ class World:
         life: int = 1,
         durables: dict[str, Crashable] | None = None,
         latency: random.Random | None = None,
+        scope_ended: Callable[[str, trio.CancelScope], None] | None = None,
     ) -> None:
         """Made by `simulate`."""
         self.runtime = runtime
@@ -60,6 +62,7 @@ class World:
         self.scopes: dict[str, trio.CancelScope] = {}  # the open ones, by name
         self.owned: list[tuple[str, Callable[[], bool]]] = []  # at most what the scenario owns
         self._latency = latency
+        self._scope_ended = scope_ended
 
     @contextmanager
     def scope(self, name: str) -> Generator[trio.CancelScope]:
@@ -72,6 +75,8 @@ class World:
                 yield scope
             finally:
                 del self.scopes[name]
+        if self._scope_ended is not None:
+            self._scope_ended(name, scope)
 
     def own(self, name: str, is_free: Callable[[], bool]) -> None:
         """Have it checked at the end that the lock, pool or limiter *name* is free again."""
