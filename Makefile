@@ -71,8 +71,9 @@ examples: $(TEST) ## Run each example as a program and compare what it prints wi
 		else echo "FAILED $$program"; failed=1; fi; \
 	done; exit $$failed
 
-bench: $(DEV) ## Print the runtime's speed beside plain Trio, as ratios with their goals
+bench: $(DEV) ## Print the speed of runtime and test kit, as ratios and rates with their goals
 	@$(BIN)/python tests/bench/table.py
+	@$(BIN)/python tests/bench/bench_testing.py
 
 ## -- Checking it
 

@@ -208,6 +208,8 @@ class Loop(Outcomes):
                 # or what the last frame carries would live as long as the actor is idle
                 envelope = content = None
             except trio.EndOfChannel:
+                if cell.turn is not None:
+                    cell.turn.offer()  # what came by the express lane is still to be handled
                 await trio.lowlevel.checkpoint()
                 return True
             if envelope is None:  # not up there, where the exception would live as long

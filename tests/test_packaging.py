@@ -15,8 +15,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"greenroom.runtime": ROOT / "runtime", "greenroom.actors": ROOT / "actors"}
 
-# The modules that only the command uses; they alone may import its extra.
-OF_THE_COMMAND = ("greenroom.actors.cli", "greenroom.actors.demo")
+# The modules that only the command uses, and those for tests; they alone may import their extras.
+OF_EXTRAS = (
+    *("greenroom.actors.cli", "greenroom.actors.demo"),
+    *(f"greenroom.runtime.testing.{name}" for name in ("strategies", "machine", "plugin")),
+)
 
 # Import names of what the extras bring and the core does not; None in sys.modules bars them.
 EXTRAS = (
@@ -115,8 +118,8 @@ def test_wheel_from_the_sdist_holds_every_file(tmp_path: Path) -> None:
 
 
 def test_importing_the_core_never_imports_an_extra(tmp_path: Path) -> None:
-    """Every module but the command's can be imported without any of the extras installed."""
-    names = [name for name in module_names() if not name.startswith(OF_THE_COMMAND)]
+    """Every module but those for an extra can be imported without any of the extras installed."""
+    names = [name for name in module_names() if not name.startswith(OF_EXTRAS)]
     program = (
         "import importlib, json, sys\n"
         f"sys.modules.update(dict.fromkeys({EXTRAS!r}))\n"

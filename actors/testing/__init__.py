@@ -18,6 +18,8 @@ from greenroom.actors.testing.provider import (
     call,
     says,
 )
+from greenroom.actors.testing.providercheck import ProviderFactory, check_provider
+from greenroom.actors.testing.toolcheck import check_tool
 from greenroom.actors.testing.tools import FakeTool, Slow
 
 __all__ = [
@@ -27,12 +29,15 @@ __all__ = [
     "MemoryNetwork",
     "MemoryPipe",
     "MemoryStream",
+    "ProviderFactory",
     "Script",
     "ScriptedProvider",
     "Slow",
     "Step",
     "Wait",
     "call",
+    "check_provider",
+    "check_tool",
     "open_memory_network",
     "says",
 ]

@@ -60,7 +60,7 @@ class FakeTool:
         self,
         stands_for: Tool[..., Any] | Callable[..., Any] | str,
         *outcomes: object,
-        parameters: Mapping[str, type] | None = None,
+        parameters: Mapping[str, Any] | None = None,
         remember: int = 100,
     ) -> None:
         self.calls: deque[dict[str, Any]] = deque(maxlen=remember)
@@ -87,8 +87,10 @@ class FakeTool:
                 raise TypeError(
                     "parameters are those of the tool that it stands for; leave them out"
                 )
-            given = stands_for if isinstance(stands_for, Tool) else Tool.of(stands_for)
-            real = cast("Tool[..., Any]", given)
+            real = cast(
+                "Tool[..., Any]",
+                stands_for if isinstance(stands_for, Tool) else Tool.of(stands_for),
+            )
             # all but the thread: patience, limits and the schema are the real one's
             self.tool = attrs.evolve(real, function=made, is_async=True, abandon=False)
 

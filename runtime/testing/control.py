@@ -24,13 +24,19 @@ class Policy(Protocol):
 
 
 class Fifo:
-    """Goes on with the task of the last step as long as it is runnable, then with the oldest."""
+    """
+    Goes on with the task of the last step as long as it is runnable, then with the oldest.
 
-    def __init__(self) -> None:
+    At the steps of *preempt* the task with the index that is said goes, and is then gone on with.
+    """
+
+    def __init__(self, preempt: Mapping[int, int] | None = None) -> None:
+        self._preempt = preempt or {}
         self._last = -1
 
     def choose(self, step: int, runnable: Sequence[int]) -> int:
         index = runnable.index(self._last) if self._last in runnable else 0
+        index = self._preempt.get(step, index) % len(runnable)
         self._last = runnable[index]
         return index
 
@@ -76,7 +82,7 @@ class Pct:
 
 
 class Preempting:
-    """Another policy, but for some steps that are said."""
+    """A policy by chance, but for some steps that are said; it hears nothing of those."""
 
     def __init__(self, policy: Policy, preempt: Mapping[int, int]) -> None:
         self._policy = policy
@@ -92,7 +98,7 @@ def policy_of(plan: Plan) -> Policy:
     policy: Policy
     match plan.policy:
         case "fifo":
-            policy = Fifo()
+            return Fifo(dict(plan.preempt))
         case "random":
             policy = Random(plan.seed)
         case "pct":

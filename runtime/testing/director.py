@@ -3,7 +3,7 @@
 import math
 import signal
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import trio
 import trio.testing
@@ -42,7 +42,7 @@ class Director(trio.abc.Instrument):
         self,
         plan: Plan,
         policy: Policy,
-        clock: trio.testing.MockClock,
+        clock: trio.testing.MockClock | None,
         history: History,
         *,
         max_steps: int,
@@ -52,7 +52,7 @@ class Director(trio.abc.Instrument):
         Args:
             plan: What is done.
             policy: Asked for each step.
-            clock: Of the run.
+            clock: Of the run; None for the real one.
             history: Of the run; says before which event a fault came.
             max_steps: After how many the run is given up.
             covers: Whether to note the awaits that a cancel comes out of.
@@ -60,6 +60,7 @@ class Director(trio.abc.Instrument):
         self.position = 0
         self.steps = 0
         self.targets: dict[str, tuple[int, int]] = {}
+        self.actions: dict[str, tuple[int, int]] = {}
         self.blocked: list[tuple[str, ...]] = []  # at most one entry for each position
         self.points: dict[str, int] = {}
         self.fired: list[Fault] = []  # at most those of the plan
@@ -74,13 +75,17 @@ class Director(trio.abc.Instrument):
         self.strays: tuple[str, ...] = ()  # system tasks that are left
         self.root = trio.CancelScope()
         self.world: World | None = None
+        self.on_touch: Callable[[Hashable, bool], object] | None = None
         self._plan = plan
         self._policy = policy
         self._clock = clock
         self._history = history
         self._max_steps = max_steps
         self._covers = covers
-        self._controls = plan.mode != "public"
+        self._controls = plan.mode in ("one", "batch")
+        self._is_live = plan.mode == "live"
+        self._seen: dict[str, int] = {}  # positions while each scope was open, if live
+        self._began = 0.0
         self._records = not plan.faults  # what could be done, at each position
         self._looks_on = [fault.kind for fault in plan.faults] == ["cancel"]
         self._faults: dict[int, list[Fault]] = {}
@@ -106,12 +111,18 @@ class Director(trio.abc.Instrument):
     def begin(self, task: trio.lowlevel.Task) -> None:
         """Take *task*, and all below it, for the scenario's."""
         self._main = task
+        self._began = trio.current_time()
         self._admit(task, MAIN)
 
-    def end(self) -> None:
-        """Order and count nothing more: the scenario and its runtime are over."""
+    def number_of(self, task: trio.lowlevel.Task) -> int | None:
+        """Return the number under which a policy knows *task*; None if it is not the scenario's."""
+        return self._numbers.get(task)
+
+    def end(self) -> float:
+        """Order and count nothing more: the scenario and its runtime are over; return after how long."""
         self.strays = tuple(self._strays.values())
         self._is_over = True
+        return trio.current_time() - self._began
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         nursery = task.parent_nursery
@@ -177,6 +188,7 @@ class Director(trio.abc.Instrument):
         index = self._policy.choose(self.steps, numbers)
         if index < len(runnable):
             return runnable[index]
+        assert self._clock is not None  # else nothing could pass
         self._clock.jump(passing)
         self._skewed += passing
         self.steps += 1
@@ -184,7 +196,7 @@ class Director(trio.abc.Instrument):
 
     def _passing(self) -> float:
         """Return how much time could pass now, though tasks can run: to the next deadline, or 0."""
-        if not self._plan.skew:
+        if not self._plan.skew or self._clock is None:
             return 0.0
         seconds = trio.lowlevel.current_statistics().seconds_to_next_deadline
         return seconds if 0 < seconds <= self._plan.skew - self._skewed else 0.0
@@ -208,13 +220,18 @@ class Director(trio.abc.Instrument):
         self._at_position()
         self._count_step()
 
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count, where nobody can say when all tasks wait: *task* does now, or has the next step due."""
+        if self._is_live and not self._is_over and task in self._alive:
+            self._at_position()
+
     def _count_step(self) -> None:
         self.steps += 1
         if self.steps == self._max_steps:
             self._give_up("LIVELOCK", f"it took more than {self._max_steps} steps")
 
     def before_io_wait(self, timeout: float) -> None:
-        if self._is_over or self._main is None or self._queue:
+        if self._is_over or self._is_live or self._main is None or self._queue:
             return
         statistics = trio.lowlevel.current_statistics()
         if statistics.tasks_runnable:
@@ -258,6 +275,9 @@ class Director(trio.abc.Instrument):
 
     def _at_position(self) -> None:
         position, self.position = self.position, self.position + 1
+        if self._is_live:
+            self._at_live_position()
+            return
         if self._records:
             self._note_targets(position)
         if self._looks_on and self.fired:
@@ -266,6 +286,16 @@ class Director(trio.abc.Instrument):
             index = len(self._history.events)
             if not self.is_crashed and self._do(fault):
                 self._note_fired(fault, index)
+
+    def _at_live_position(self) -> None:
+        """Do what is due by the positions that each scope has seen while it was open."""
+        named = self.world.scopes if self.world is not None else ()
+        for name in (ROOT, *named):
+            seen = self._seen[name] = self._seen.get(name, -1) + 1
+            self.targets[name] = (0, seen)
+            for fault in self._faults.get(seen, ()):
+                if (fault.target or ROOT) == name and self._do(fault):
+                    self._note_fired(fault, len(self._history.events))
 
     def _note_fired(self, fault: Fault, index: int) -> None:
         self.fired.append(fault)
@@ -284,6 +314,9 @@ class Director(trio.abc.Instrument):
         for name, _ in self._scopes():
             first, _ = self.targets.get(name, (position, position))
             self.targets[name] = (first, position)
+        for name in self.world.actions if self.world is not None else ():
+            first, _ = self.actions.get(name, (position, position))
+            self.actions[name] = (first, position)
         waiting = (task for task in self._alive if task not in self._queue)
         self.blocked.append(tuple(self._alive[t] for t in waiting if waits_in_own_code(t)))
 
@@ -299,6 +332,11 @@ class Director(trio.abc.Instrument):
         match fault.kind:
             case "cancel":
                 return self._cancel(fault)
+            case "call":
+                act = self.world.actions.get(fault.target) if self.world is not None else None
+                if act is None:
+                    return False
+                trio.lowlevel.spawn_system_task(self._call, act, name=str(fault))
             case "raise":
                 task = {name: task for task, name in self._alive.items()}.get(fault.target)
                 if task is None or task in self._queue or not self._controls:
@@ -308,6 +346,8 @@ class Director(trio.abc.Instrument):
                 self.cancels.note_interrupt(self._main)
                 signal.raise_signal(signal.SIGINT)
             case "jump":
+                if self._clock is None:
+                    return False
                 self._clock.jump(fault.seconds)
                 self.jumped += fault.seconds
             case "crash":
@@ -321,9 +361,16 @@ class Director(trio.abc.Instrument):
         if scope is None:
             return False
         if fault.target == ROOT and self.cancelled_at is None:
-            self.cancelled_at = self._clock.current_time()
+            self.cancelled_at = trio.current_time() - self._began
         scope.cancel(reason=str(fault))
         return True
+
+    async def _call(self, act: Callable[[], object]) -> None:  # noqa: ASYNC910 - a system task
+        """Call *act*, and keep what it raises: out of a system task it would end Trio."""
+        try:
+            act()
+        except Exception as error:
+            self.gave_up["RAISED"] = f"{type(error).__name__}: {error}, out of a call"
 
     def _crash(self, *, torn: bool) -> None:
         """Let nothing from here on have an effect that lasts; then unwind, for Trio's sake."""
@@ -347,5 +394,3 @@ class Director(trio.abc.Instrument):
         """Note what the running step shares with others."""
         if self.on_touch is not None:
             self.on_touch(what, write)
-
-    on_touch: Callable[[Hashable, bool], Any] | None = None

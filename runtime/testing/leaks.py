@@ -111,7 +111,7 @@ class Leaks:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            gc.collect()
+            gc.collect(0)
         finally:
             self._warnings.__exit__(kind, error, traceback)
             sys.unraisablehook = self._had_unraisable

@@ -48,6 +48,8 @@ class Report:
     open: the root, the named ones, and those of nurseries that the scenario's own code opened. Of a
     run without faults only.
     """
+    actions: dict[str, tuple[int, int]]
+    """The actions that a call can be for, likewise."""
     blocked: tuple[tuple[str, ...], ...]
     """
     For each position, the names of the tasks that wait in the scenario's own code, which an error

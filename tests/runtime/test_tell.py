@@ -69,6 +69,19 @@ async def test_a_cancelled_tell_sent_nothing(autojump_clock: Clock) -> None:
     assert log == ["fits", "on_stop"]
 
 
+async def test_a_mailbox_holds_64_frames_if_nothing_is_said(autojump_clock: Clock) -> None:
+    """R4: the capacity that `spawn` states, beside the frame that is handled."""
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Stagehand)
+        await ref.tell(Do(after(3)))
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(64):
+            ref.tell_nowait(Note())
+
+        with pytest.raises(MailboxFull, match="the mailbox holds 64 frames"):
+            ref.tell_nowait(Note())
+
+
 async def test_tell_waits_for_room(autojump_clock: Clock) -> None:
     """R4: back-pressure is the default, and observers are told of the wait."""
     ledger = Ledger()

@@ -203,10 +203,10 @@ def test_a_bound_leaves_all_schedules_with_so_few_preemptions(bound: int) -> Non
     assert set(bounded) == {(order, count) for order, count in every if count <= bound}
 
 
-def step(search: Search, runnable: Sequence[Place], *whats: str) -> Place:
-    """Have the chosen task write *whats*."""
+def step(search: Search, runnable: Sequence[Place], *touched: str) -> Place:
+    """Have the chosen task write *touched*."""
     task = runnable[search.choose(runnable)]
-    search.ran(frozenset(Touch(what, write=True) for what in whats))
+    search.ran(frozenset(Touch(what, write=True) for what in touched))
     return task
 
 
@@ -299,8 +299,8 @@ def test_a_task_woken_by_nobody_known_is_no_loss() -> None:
         waiting, order = [(0,), (1,)], list[Place]()
         while waiting:
             order.append(waiting.pop(search.choose(waiting)))
-            whats = () if order[-1] == (1,) else (Touch("x", write=True),)
-            search.ran(frozenset(whats))
+            touched = () if order[-1] == (1,) else (Touch("x", write=True),)
+            search.ran(frozenset(touched))
             if order[-1] == (1,):
                 waiting.append((2,))
         search.finish()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.runtime.testing.control import Fifo, Pct, Preempting, Random, policy_of
+from greenroom.runtime.testing.control import Fifo, Pct, Random, policy_of
 from greenroom.runtime.testing.plan import Fault, Plan
 
 names = st.from_regex(r"[a-z0-9_#~./-]{1,12}", fullmatch=True)
@@ -15,6 +15,7 @@ positions = st.integers(0, 10_000)
 faults = st.one_of(
     st.builds(Fault, st.just("cancel"), positions, names),
     st.builds(Fault, st.just("raise"), positions, names),
+    st.builds(Fault, st.just("call"), positions, names),
     st.builds(Fault, st.just("fail"), positions, names),
     st.builds(Fault, st.just("crash"), positions, st.sampled_from(["", "torn"])),
     st.builds(Fault, st.just("interrupt"), positions),
@@ -28,7 +29,7 @@ plans = (
         st.lists(faults, max_size=4).map(tuple),
         st.lists(st.tuples(positions, st.integers(0, 9)), max_size=3).map(tuple),
         st.just("fifo"),
-        mode=st.sampled_from(["one", "batch", "public"]),
+        mode=st.sampled_from(["one", "batch", "public", "live"]),
     )
     | st.builds(Plan, policy=st.just("random"), seed=positions, skew=st.floats(0, 1e3))
     | st.builds(
@@ -101,11 +102,22 @@ def test_pct_changes_its_mind_at_few_steps() -> None:
 
 
 def test_a_preemption_is_one_other_choice() -> None:
-    """At the step that is said, and nowhere else."""
-    plain = policy_of(Plan())
-    other = policy_of(Plan(preempt=((2, 1), (4, 7))))
-    tasks = [[1, 2], [1, 2], [1, 2], [1, 2], [1, 2]]
+    """At the step that is said; the plain order then goes on with the task that came by it."""
+    turns = ((2, 1), (4, 7))
+    tasks = [[1, 2]] * 6
 
-    assert [plain.choose(n, t) for n, t in enumerate(tasks)] == [0, 0, 0, 0, 0]
-    assert [other.choose(n, t) for n, t in enumerate(tasks)] == [0, 0, 1, 0, 1]
-    assert isinstance(other, Preempting)
+    def chosen(plan: Plan) -> list[int]:
+        policy = policy_of(plan)
+        return [policy.choose(step, runnable) for step, runnable in enumerate(tasks)]
+
+    assert chosen(Plan()) == [0, 0, 0, 0, 0, 0]
+    assert chosen(Plan(preempt=turns)) == [0, 0, 1, 1, 1, 1]
+    assert chosen(Plan(preempt=(*turns, (5, 0)))) == [0, 0, 1, 1, 1, 0]
+    by_chance = chosen(Plan(policy="random", seed=3))
+    assert chosen(Plan(preempt=turns, policy="random", seed=3)) == [
+        *by_chance[:2],
+        1,
+        *by_chance[3:4],
+        1,
+        *by_chance[5:],
+    ]

@@ -11,6 +11,7 @@ from greenroom.runtime import (
     Actor,
     ChildSpec,
     DeadlockError,
+    MailboxFull,
     Ref,
     Request,
     RequestError,
@@ -89,6 +90,56 @@ async def test_a_handler_that_waits_for_room_goes_on_under_a_pause(
     assert "up waits" in log
 
 
+async def test_a_frame_from_below_that_a_pause_held_has_the_turn_to_itself(
+    autojump_clock: MockClock,
+) -> None:
+    """R17: one handler at a time, also after a pause."""
+
+    class Careful(Work):
+        @handles_up
+        async def problem(self, frame: Problem) -> None:
+            self.log.append(f"up {frame.text}")
+            await trio.sleep(1)
+            self.log.append("over")
+
+    log: list[str] = []
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(runtime, functools.partial(Careful, log), Pass) as pipeline,
+    ):
+        upper, _ = pipeline.stages
+        pipeline.pause(upper)
+        await upper.tell(upstream(Problem("held")))
+        await wait_all_tasks_blocked()
+        pipeline.resume(upper)
+        await wait_all_tasks_blocked()
+        await upper.tell(Text("waits"))
+        await pipeline.flush()
+
+    assert log[2:5] == ["up held", "over", "waits"]
+
+
+async def test_the_lane_of_frames_from_below_is_bounded(autojump_clock: MockClock) -> None:
+    """R1, R4: it has the data lane's capacity, and who finds no room is told which lane is full."""
+    log: list[str] = []
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(runtime, functools.partial(Work, log), Pass, capacity=2) as pipeline,
+    ):
+        upper, _ = pipeline.stages
+        pipeline.pause(upper)
+        upper.tell_nowait(upstream(Problem("taken")))
+        await wait_all_tasks_blocked()
+        upper.tell_nowait(upstream(Problem("1")))
+        upper.tell_nowait(upstream(Problem("2")))
+        with pytest.raises(MailboxFull, match="not sent: the express lane is full"):
+            upper.tell_nowait(upstream(Problem("3")))
+        pipeline.resume()
+        await pipeline.flush()
+
+    assert [line for line in log if line.startswith("up")] == ["up taken", "up 1", "up 2"]
+
+
 async def test_frames_going_up_keep_their_order_over_a_restart(autojump_clock: MockClock) -> None:
     """Those that were taken but not handled come first, in the lane that they were in (R19)."""
     log: list[str] = []
@@ -117,6 +168,57 @@ async def test_frames_going_up_keep_their_order_over_a_restart(autojump_clock: M
         await trio.sleep(20)
 
     assert [line for line in log if line.startswith("up")] == ["up held", "up queued"]
+
+
+async def test_a_stage_that_stopped_by_itself_has_its_express_lane_again(
+    autojump_clock: MockClock,
+) -> None:
+    """R1, R19: the mailbox that comes after the closed one is of the same kind."""
+    log: list[str] = []
+
+    async def stop(stage: Stage) -> None:
+        stage.ref.stop()
+
+    spec = ChildSpec(Work, args=(log,), restart="permanent")
+    async with open_runtime() as runtime, open_pipeline(runtime, spec, Pass) as pipeline:
+        upper, _ = pipeline.stages
+        await pipeline.send(Do(stop))
+        await trio.sleep(1)
+        pipeline.pause(upper)
+        await upper.tell(upstream(Problem("taken")))
+        await wait_all_tasks_blocked()
+        await upper.tell(upstream(Problem("again")))
+        assert (upper.statistics().queued, upper.statistics().express) == (0, 1)
+        pipeline.resume()
+        await pipeline.flush()
+
+    assert [line for line in log if line.startswith("up")] == ["up taken", "up again"]
+
+
+async def test_a_stage_that_stops_handles_what_waits_for_the_turn(
+    autojump_clock: MockClock,
+) -> None:
+    """R20: after the last handler of the data lane comes the frame from below, and no grace."""
+    log: list[str] = []
+
+    async def work(_: Stage) -> None:
+        await trio.sleep(1)
+
+    async with (
+        open_runtime() as runtime,
+        open_pipeline(runtime, functools.partial(Work, log), Pass) as pipeline,
+    ):
+        upper, _ = pipeline.stages
+        await upper.tell(Do(work))
+        await wait_all_tasks_blocked()
+        await upper.tell(upstream(Problem("queued")))
+        await wait_all_tasks_blocked()
+        upper.stop()
+        await upper.wait_stopped()
+        ended_at = trio.current_time()
+
+    assert "up queued" in log
+    assert ended_at == 1
 
 
 async def test_a_cycle_through_a_handler_of_frames_from_below_is_named(
