@@ -43,7 +43,7 @@ class Owed:
 
     def __init__(self) -> None:
         self.handled: Frame | None = None
-        self.frames: deque[Frame] = deque()
+        self.frames: deque[Frame] = deque()  # at most one handled, and what the mailbox held
         self._settled: trio.Event | None = None  # set when all of them are beyond
 
     def take(self, frame: Frame) -> None:

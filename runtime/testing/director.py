@@ -104,6 +104,7 @@ class Director(trio.abc.Instrument):
         self._admitted = 0
         self._is_over = False
         self._hung = 0
+        self._calling = 0  # calls that are due
         self._skewed = 0.0  # how much time has passed while some task could run
 
     # -- who is there
@@ -167,8 +168,11 @@ class Director(trio.abc.Instrument):
             queue.clear()
             return
         self._at_position()
-        runnable = list(queue)
         batch[:] = others
+        if self._calling:
+            hold(queue)  # what is called comes before the step at whose position it is
+            return
+        runnable = list(queue)
         chosen = self._choose(runnable)
         if chosen is not None:
             self._count_step()
@@ -333,10 +337,10 @@ class Director(trio.abc.Instrument):
             case "cancel":
                 return self._cancel(fault)
             case "call":
-                act = self.world.actions.get(fault.target) if self.world is not None else None
-                if act is None:
-                    return False
-                trio.lowlevel.spawn_system_task(self._call, act, name=str(fault))
+                if self.world is not None and fault.target in self.world.actions:
+                    self._calling += 1
+                    trio.lowlevel.spawn_system_task(self._call, self.world, fault, name=str(fault))
+                return False  # it is noted when it is called
             case "raise":
                 task = {name: task for task, name in self._alive.items()}.get(fault.target)
                 if task is None or task in self._queue or not self._controls:
@@ -365,12 +369,17 @@ class Director(trio.abc.Instrument):
         scope.cancel(reason=str(fault))
         return True
 
-    async def _call(self, act: Callable[[], object]) -> None:  # noqa: ASYNC910 - a system task
-        """Call *act*, and keep what it raises: out of a system task it would end Trio."""
+    async def _call(self, world: World, fault: Fault) -> None:  # noqa: ASYNC910 - takes no time
+        """Call an action, and keep what it raises: out of a system task it would end Trio."""
+        self._calling -= 1
+        act = world.actions.get(fault.target)
+        if act is None:
+            return  # noqa: ASYNC910 - the block is over: in a batch, a step came in between
+        self._note_fired(fault, len(self._history.events))
         try:
             act()
         except Exception as error:
-            self.gave_up["RAISED"] = f"{type(error).__name__}: {error}, out of a call"
+            self.gave_up["RAISED"] = f"{type(error).__name__}: {error}, out of {fault}"
 
     def _crash(self, *, torn: bool) -> None:
         """Let nothing from here on have an effect that lasts; then unwind, for Trio's sake."""

@@ -8,7 +8,6 @@ from unittest.mock import patch
 import trio
 
 from greenroom.runtime.events import Event
-from greenroom.runtime.testing.control import Fifo
 from greenroom.runtime.testing.director import Director
 from greenroom.runtime.testing.dpor import Place, Search, Touch
 from greenroom.runtime.testing.footprints import MADE, thing_of, touching
@@ -27,7 +26,7 @@ class Scout(trio.abc.Instrument):
     def __init__(self, search: Search) -> None:
         self.preempt: list[tuple[int, int]] = []  # at most one for each step of the run
         self._search = search
-        self._fifo = Fifo()
+        self._last = -1  # the number of the task of the step before, which `Fifo` would go on with
         self._director: Director | None = None
         self._places: dict[int, Place] = {}  # by the director's numbers
         self._children: dict[Place, int] = {}
@@ -50,8 +49,9 @@ class Scout(trio.abc.Instrument):
         """Return what the search chooses; see `Policy`."""
         self._close_step()
         index = self._search.choose([self._places[n] for n in runnable], waited=self._waited)
-        if self._fifo.choose(step, runnable) != index:
+        if index != (runnable.index(self._last) if self._last in runnable else 0):
             self.preempt.append((step, index))
+        self._last = runnable[index]
         self._is_open = True
         self._waited = False
         return index

@@ -100,18 +100,18 @@ def simulate(
     return run_once(scenario, Plan.parse(plan) if isinstance(plan, str) else plan, rules)
 
 
-def run_once(scenario: Scenario, plan: Plan, rules: Rules, scout: Scout | None = None) -> Report:
-    """Run *scenario* as `simulate` does; a *scout* chooses in place of the policy that the plan names."""
-    report = _run(scenario, plan, rules, scout)
+def run_once(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None = None) -> Report:
+    """Run *scenario* as `simulate` does; *policy* chooses in place of the one that the plan names."""
+    report = _run(scenario, plan, rules, policy)
     if report.problems or any(fault.kind == "crash" for fault in report.fired):
         forget()
     return report
 
 
-def _run(scenario: Scenario, plan: Plan, rules: Rules, scout: Scout | None) -> Report:
+def _run(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None) -> Report:
     if plan.mode in ("one", "batch"):
         check_seam()
-    first = _Life(plan, rules, scout or policy_of(plan), scout=scout)
+    first = _Life(plan, rules, policy or policy_of(plan))
     problems = first.live(scenario)
     director = first.director
     lives = [first]
@@ -151,9 +151,8 @@ class _Life:
         rules: Rules,
         policy: Policy,
         durables: dict[str, Crashable] | None = None,
-        scout: Scout | None = None,
     ) -> None:
-        self._scout = scout
+        self._scout = policy if isinstance(policy, Scout) else None
         self.outcome = Outcome(History())
         self.durables: dict[str, Crashable] = {} if durables is None else durables
         self._rules = rules
@@ -168,8 +167,8 @@ class _Life:
             max_steps=rules.max_steps,
             covers=rules.covers,
         )
-        if scout is not None:
-            scout.attach(self.director)
+        if self._scout is not None:
+            self._scout.attach(self.director)
 
     def live(self, scenario: Scenario) -> tuple[Problem, ...]:
         """Run *scenario*, and return what is wrong with the run."""

@@ -74,7 +74,8 @@ class World:
         Have *act* called by faults, ``call(name)@position``, while the block lasts.
 
         It is what someone outside may do at any moment: interrupt an actor, stop it, tell it
-        something. It is called in a task of its own; an exception out of it is a ``RAISED``.
+        something. It is called in a task of its own, before the step at that position; an exception
+        out of it is a ``RAISED``.
         """
         if name in self.actions:
             raise ValueError(f"an action named {name!r} is open already; names are unique")

@@ -12,6 +12,7 @@ from greenroom.runtime import (
     Actor,
     DeadLetter,
     Dropped,
+    HandlerEnded,
     MailboxFull,
     NotHandled,
     SenderWaited,
@@ -273,9 +274,10 @@ async def test_mailbox_options_are_checked(options: dict[str, Any], text: str) -
 
 
 async def test_control_frames_pass_a_busy_actor(autojump_clock: Clock) -> None:
-    """R1: they are handled at once, while a data handler is suspended and its lane is full."""
+    """R1, R26: they are handled at once, while a data handler is suspended; observers are told."""
     log: list[str] = []
-    async with open_runtime() as runtime:
+    ledger = Ledger()
+    async with open_runtime(observers=[ledger]) as runtime:
         ref = await runtime.spawn(lambda: Steered(log), capacity=1)
         await ref.tell(Do(after(9)))
         await trio.testing.wait_all_tasks_blocked()
@@ -285,6 +287,10 @@ async def test_control_frames_pass_a_busy_actor(autojump_clock: Clock) -> None:
         await trio.testing.wait_all_tasks_blocked()
 
         assert log == ["nudge 1", "nudge 2"]
+        assert [(e.frame, e.outcome) for e in ledger.of(HandlerEnded)] == [
+            (Nudge("1"), "replied"),
+            (Nudge("2"), "replied"),
+        ]
 
 
 async def test_the_control_lane_is_bounded(autojump_clock: Clock) -> None:

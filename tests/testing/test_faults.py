@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from greenroom.runtime import Actor, Request, RequestError, fault_point, frame, handles
 from greenroom.runtime.testing import InjectedError, World, simulate, sweep
@@ -322,3 +323,25 @@ def test_what_an_action_raises_is_reported() -> None:
     assert failure.codes == ("RAISED",)
     assert "ZeroDivisionError" in failure.story()
     assert str(failure.plan).startswith("call(divide)@")
+
+
+def test_a_call_comes_before_the_step_at_its_position() -> None:
+    """So the first is made before anything is done in the block, and none after it."""
+    steps: list[int] = []
+    called: list[int] = []
+
+    async def scenario(w: World) -> None:
+        steps.clear()
+        await wait_all_tasks_blocked()
+        with w.action("note", lambda: called.append(len(steps))):
+            for n in range(3):
+                await trio.lowlevel.checkpoint()
+                steps.append(n)
+        await trio.lowlevel.checkpoint()
+        steps.append(3)
+
+    sweep(scenario).check()
+    assert called == [0, 1, 2]
+    called.clear()
+    sweep(scenario, order="batch").check()
+    assert called == [1, 2]  # each task steps once in a batch, so a call is later

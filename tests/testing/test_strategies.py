@@ -74,7 +74,7 @@ def test_a_bug_that_two_faults_show_is_found() -> None:
 
 
 async def with_a_store(w: World) -> None:
-    with w.scope("turn"):
+    with w.scope("turn"), w.action("look", w.runtime.accounts):
         fault_point("store.write")
         await trio.sleep(1)
 

@@ -79,10 +79,11 @@ async def cut_turn(w: World) -> None:
             frames.extend(stream.untaken)
             check_frames(frames)
             if frames or not turn.cancel_called:
-                assert isinstance(frames[-1], TurnEnded)
-            if not turn.cancel_called:
-                assert frames[-1].outcome is Outcome.ANSWERED
-                assert ANSWER in frames[-1].answer
+                ended = frames[-1]
+                assert isinstance(ended, TurnEnded)
+                if not turn.cancel_called:
+                    assert ended.outcome is Outcome.ANSWERED
+                    assert ANSWER in ended.answer
             await trio.testing.wait_all_tasks_blocked()
             assert understudy.statistics().streams_running == 0
             assert network.open == provider.transport.statistics().idle

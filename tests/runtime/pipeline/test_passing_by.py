@@ -31,10 +31,11 @@ from greenroom.runtime.pipeline import (
     open_pipeline,
 )
 from greenroom.runtime.pipeline.frames import Lifecycle, Mark, Upstream, upstream
-from greenroom.runtime.testing import run_seeded
+from greenroom.runtime.testing import World, sweep
 from tests.conftest import TORTURE
 from tests.runtime.pipeline.cast import Do, Pass, Problem, Steer, Text, Work, crash, nap
-from tests.runtime.pipeline.test_sweeps import At
+
+STRIDE = 23  # every so many positions
 
 
 class Fragile(Work):
@@ -633,45 +634,34 @@ ACTS: dict[str, Callable[[Pipeline], None]] = {
 @pytest.mark.parametrize("act", ACTS)
 def test_whenever_optional_stages_go_each_other_stage_gets_each_once(name: str, act: str) -> None:
     """Start, flushes and end reach all others once, in order, and wait for no grace (I2, I4)."""
-    points = 0
 
-    async def main(at: At, passages: Passages) -> None:
+    async def scenario(w: World) -> None:
+        passages = Passages()
         async with open_runtime(
-            observers=[passages], drain_grace=200, cleanup_grace=200
+            observers=[w.history, passages], drain_grace=200, cleanup_grace=200
         ) as runtime:
-            async with (
-                trio.open_nursery() as nursery,
-                open_pipeline(runtime, *recorded(name), capacity=2, flush_grace=90) as pipeline,
-            ):
-                at.call = functools.partial(ACTS[act], pipeline)
-                trio.lowlevel.add_instrument(at)
-                nursery.start_soon(pipeline.flush)
-                for n in range(3):
-                    await pipeline.send(Text(str(n)))
-                await pipeline.flush()
-                await pipeline.send(Text("last"))
-            trio.lowlevel.remove_instrument(at)
+            with contextlib.ExitStack() as stack:
+                async with (
+                    trio.open_nursery() as nursery,
+                    open_pipeline(runtime, *recorded(name), capacity=2, flush_grace=90) as pipeline,
+                ):
+                    stack.enter_context(w.action("act", functools.partial(ACTS[act], pipeline)))
+                    nursery.start_soon(pipeline.flush)
+                    for n in range(3):
+                        await pipeline.send(Text(str(n)))
+                    await pipeline.flush()
+                    await pipeline.send(Text("last"))
             assert trio.current_time() < 60
             assert runtime.living() == ()
             assert runtime.accounts().pending == 0
-
-    for point in range(0, 10_000, 1 if TORTURE else 23):
-        at = At(point, None)
-        passages = Passages()
-
-        async def bounded(at: At = at, passages: Passages = passages) -> None:
-            with trio.fail_after(1000):
-                await main(at, passages)
-
-        run_seeded(bounded, seed=point)
         for stage, seen in passages.by.items():
-            assert len(seen) == len(set(seen)), (point, stage, seen)
+            assert len(seen) == len(set(seen)), (stage, seen)
             if "shaky" in stage:
                 continue
             for frames in ([START, *flushed(1), *ENDS], [START, *flushed(2), *ENDS]):
-                assert [s for s in seen if s in frames] == frames, (point, stage, seen)
-        if not at.reached:
-            break
-        points = point + 1
-    print(f"sweep {name}, {act}: {points} points")
-    assert points >= 190
+                assert [s for s in seen if s in frames] == frames, (stage, seen)
+
+    stride = 1 if TORTURE else STRIDE
+    report = sweep(scenario, faults=["call"], order="random 1; batch", stride=stride).check()
+    print(f"sweep {name}, {act}: {report.summary()}")
+    assert report.positions >= 190
