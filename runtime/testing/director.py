@@ -10,12 +10,18 @@ import trio.testing
 
 from greenroom.runtime.probes import InjectedError
 from greenroom.runtime.stacks import place_of
+from greenroom.runtime.testing.cancels import Cancels
 from greenroom.runtime.testing.control import Policy
 from greenroom.runtime.testing.history import History
 from greenroom.runtime.testing.plan import TORN, Fault, Plan
 from greenroom.runtime.testing.seam import cancel_is_due, hold, raise_in
-from greenroom.runtime.testing.targets import own_nurseries, own_place, waits_in_own_code
-from greenroom.runtime.testing.world import ROOT, World
+from greenroom.runtime.testing.targets import (
+    is_own_task,
+    own_nurseries,
+    own_place,
+    waits_in_own_code,
+)
+from greenroom.runtime.testing.world import MAIN, ROOT, World
 
 __all__ = ["CLOCK", "Director"]
 
@@ -60,10 +66,13 @@ class Director(trio.abc.Instrument):
         self.fired: list[Fault] = []  # at most those of the plan
         self.strikes: list[tuple[int, str]] = []  # those, and where cancels came out; bounded
         self.reached: set[tuple[str, int]] = set()
+        self.cleanups: dict[str, int] = {}  # where a task waited after its cancel: first position
         self.gave_up: dict[str, str] = {}  # why, by the code of the problem
         self.cancelled_at: float | None = None  # when the root was
         self.jumped = 0.0
         self.is_crashed = False
+        self.cancels = Cancels()
+        self.strays: tuple[str, ...] = ()  # system tasks that are left
         self.root = trio.CancelScope()
         self.world: World | None = None
         self.on_touch: Callable[[Hashable, bool], object] | None = None
@@ -78,6 +87,7 @@ class Director(trio.abc.Instrument):
         self._seen: dict[str, int] = {}  # positions while each scope was open, if live
         self._began = 0.0
         self._records = not plan.faults  # what could be done, at each position
+        self._looks_on = [fault.kind for fault in plan.faults] == ["cancel"]
         self._faults: dict[int, list[Fault]] = {}
         self._failing: set[tuple[str, int]] = set()
         for fault in plan.faults:
@@ -89,6 +99,7 @@ class Director(trio.abc.Instrument):
         self._queue: dict[trio.lowlevel.Task, None] = {}  # runnable ones, the oldest first
         self._alive: dict[trio.lowlevel.Task, str] = {}  # those of the scenario, with their names
         self._names: dict[str, int] = {}  # how many tasks had each name so far
+        self._strays: dict[trio.lowlevel.Task, str] = {}  # system tasks of the scenario's own
         self._numbers: dict[trio.lowlevel.Task, int] = {}
         self._admitted = 0
         self._is_over = False
@@ -102,7 +113,7 @@ class Director(trio.abc.Instrument):
         """Take *task*, and all below it, for the scenario's."""
         self._main = task
         self._began = trio.current_time()
-        self._admit(task, "main")
+        self._admit(task, MAIN)
 
     def number_of(self, task: trio.lowlevel.Task) -> int | None:
         """Return the number under which a policy knows *task*; None if it is not the scenario's."""
@@ -110,18 +121,25 @@ class Director(trio.abc.Instrument):
 
     def end(self) -> float:
         """Order and count nothing more: the scenario and its runtime are over; return after how long."""
+        self.strays = tuple(self._strays.values())
         self._is_over = True
         return trio.current_time() - self._began
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         nursery = task.parent_nursery
-        if not self._is_over and nursery is not None and nursery.parent_task in self._alive:
+        if self._is_over or nursery is None:
+            return
+        if nursery.parent_task in self._alive:
             self._admit(task, task.name)
+        elif is_own_task(task):
+            self._strays[task] = task.name
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
-        self._alive.pop(task, None)
+        if (name := self._alive.pop(task, None)) is not None and task is not self._main:
+            self.cancels.exited(task, name)
         self._queue.pop(task, None)
         self._numbers.pop(task, None)
+        self._strays.pop(task, None)
 
     def _admit(self, task: trio.lowlevel.Task, name: str) -> None:
         name = name.rpartition("<locals>.")[2].replace("(", "").replace(")", "").replace(" ", "-")
@@ -232,6 +250,10 @@ class Director(trio.abc.Instrument):
         self._hung = 0
         self._at_position()
 
+    def note_stuck(self, text: str) -> None:
+        """Note that a step does not end."""
+        self.gave_up["LIVELOCK"] = text
+
     def _describe(self) -> str:
         waits = (f"{name!r} waits at {place_of(task)}" for task, name in self._alive.items())
         return "nothing can happen any more: " + "; ".join(waits)
@@ -246,6 +268,7 @@ class Director(trio.abc.Instrument):
 
     def _note_cancel(self, task: trio.lowlevel.Task) -> None:
         """Note that a cancel comes out of what *task* waits for."""
+        self.cancels.given(task)
         if (place := own_place(task)) is not None and len(self.strikes) < _MOST_STRIKES:
             self.strikes.append((len(self._history.events), f"   cancelled: {place}"))
         if self._covers:
@@ -261,6 +284,8 @@ class Director(trio.abc.Instrument):
             return
         if self._records:
             self._note_targets(position)
+        if self._looks_on and self.fired:
+            self._note_cleanups(position)
         for fault in self._faults.pop(position, ()) if self._faults else ():
             index = len(self._history.events)
             if not self.is_crashed and self._do(fault):
@@ -299,6 +324,14 @@ class Director(trio.abc.Instrument):
         waiting = (task for task in self._alive if task not in self._queue)
         self.blocked.append(tuple(self._alive[t] for t in waiting if waits_in_own_code(t)))
 
+    def _note_cleanups(self, position: int) -> None:
+        """Note who waits now though he was cancelled: there a second fault tells something new."""
+        for task in self._alive:
+            if task in self._queue or not self.cancels.is_given(task):
+                continue
+            if (place := own_place(task)) is not None:
+                self.cleanups.setdefault(place, position)
+
     def _do(self, fault: Fault) -> bool:
         match fault.kind:
             case "cancel":
@@ -314,6 +347,7 @@ class Director(trio.abc.Instrument):
                     return False
                 return raise_in(task, InjectedError(str(fault)))
             case "interrupt":
+                self.cancels.note_interrupt(self._main)
                 signal.raise_signal(signal.SIGINT)
             case "jump":
                 if self._clock is None:

@@ -24,13 +24,14 @@ from greenroom.runtime.testing.control import Policy, policy_of
 from greenroom.runtime.testing.director import Director
 from greenroom.runtime.testing.history import LAWS, History, Law
 from greenroom.runtime.testing.judge import Outcome, problems_of
-from greenroom.runtime.testing.leaks import Leaks
+from greenroom.runtime.testing.leaks import Leaks, forget
 from greenroom.runtime.testing.plan import Plan
 from greenroom.runtime.testing.report import Problem, Report
 from greenroom.runtime.testing.scout import Scout
 from greenroom.runtime.testing.seam import check as check_seam
 from greenroom.runtime.testing.seam import taken_over
 from greenroom.runtime.testing.store import Crashable
+from greenroom.runtime.testing.stuck import watched_for_stuck_steps
 from greenroom.runtime.testing.threads import VirtualThreads
 from greenroom.runtime.testing.world import Scenario, World
 
@@ -101,6 +102,13 @@ def simulate(
 
 def run_once(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None = None) -> Report:
     """Run *scenario* as `simulate` does; *policy* chooses in place of the one that the plan names."""
+    report = _run(scenario, plan, rules, policy)
+    if report.problems or any(fault.kind == "crash" for fault in report.fired):
+        forget()
+    return report
+
+
+def _run(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None) -> Report:
     if plan.mode in ("one", "batch"):
         check_seam()
     first = _Life(plan, rules, policy or policy_of(plan))
@@ -127,6 +135,7 @@ def run_once(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None
         points=director.points,
         fired=tuple(director.fired),
         reached=frozenset(director.reached),
+        cleanups=director.cleanups,
         seconds=sum(life.outcome.seconds for life in lives),
         events=tuple(event for life in lives for event in life.outcome.history.events),
         strikes=tuple(director.strikes),
@@ -169,7 +178,7 @@ class _Life:
         try:
             with Leaks() as leaks:
                 try:
-                    with self._controlled():
+                    with self._controlled(), self._watched():
                         instruments = [director, *filter(None, [self._scout])]
                         clock = self._clock
                         trio.run(self._main, scenario, leaks, clock=clock, instruments=instruments)
@@ -199,6 +208,12 @@ class _Life:
         with taken_over(self.director, threads.start), watching:
             yield
 
+    def _watched(self) -> contextlib.AbstractContextManager[None]:
+        if self._plan.mode == "live":  # where a wait takes real time, and is no step
+            return contextlib.nullcontext()
+        director = self.director
+        return watched_for_stuck_steps(lambda: director.steps, director.note_stuck)
+
     async def _main(self, scenario: Scenario, leaks: Leaks) -> None:
         director, outcome, rules = self.director, self.outcome, self._rules
         leaks.watch_generators()
@@ -208,7 +223,7 @@ class _Life:
             self._scout.begin(1)
         try:
             with director.root:
-                observers: list[Observer] = [outcome.history]
+                observers: list[Observer] = [outcome.history, director.cancels]
                 if self._scout is not None:
                     observers.append(self._scout.hear)
                 async with open_runtime(observers=observers, seed=rules.seed) as runtime:
@@ -219,10 +234,12 @@ class _Life:
                         life=self._number,
                         durables=self.durables,
                         latency=None if self._plan.policy == "fifo" else self._latency(),
+                        scope_ended=director.cancels.check_scope,
                     )
                     # a position before its first step: a cancel may be older than the scenario
                     await trio.lowlevel.cancel_shielded_checkpoint()
                     await scenario(outcome.world)
+                    director.cancels.check_scenario()
         finally:
             outcome.seconds = director.end()
             outcome.generators = leaks.open_generators()

@@ -6,7 +6,7 @@ cancel, a signal or an error of something waited for can come from outside.
 """
 
 import gc
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Final
@@ -17,9 +17,18 @@ from greenroom.runtime.testing.history import LAWS, Law
 from greenroom.runtime.testing.plan import Fault, FaultKind, Plan
 from greenroom.runtime.testing.report import Report, RunsReport
 from greenroom.runtime.testing.simulate import CANCEL_BUDGET, Rules, run_once
-from greenroom.runtime.testing.world import ROOT, Scenario
+from greenroom.runtime.testing.world import MAIN, ROOT, Scenario
 
-__all__ = ["FAULTS", "SweepReport", "check_stride", "collected", "seconds_of", "singles", "sweep"]
+__all__ = [
+    "FAULTS",
+    "SweepReport",
+    "check_stride",
+    "collected",
+    "is_much_the_same",
+    "seconds_of",
+    "singles",
+    "sweep",
+]
 
 FAULTS: Final[tuple[FaultKind, ...]] = ("cancel", "call", "raise", "fail", "interrupt", "crash")
 JUMP: Final = 5.0
@@ -104,7 +113,7 @@ def sweep(
                 break
             report = once(attrs.evolve(order, faults=(fault,)))
             if fault.kind == "cancel" and report.ok:
-                for second in seconds_of(fault, report.positions, then):
+                for second in seconds_of(fault, range(fault.position + 1, report.positions), then):
                     if len(failures) < stop_after:
                         once(attrs.evolve(order, faults=(fault, second)))
         return SweepReport(runs=runs, failures=tuple(failures), positions=base.positions)
@@ -175,8 +184,27 @@ def singles(
                 )
 
 
-def seconds_of(first: Fault, positions: int, kinds: Sequence[FaultKind]) -> Iterator[Fault]:
-    """Return an iterator over the faults of *kinds* after *first*, in its run of *positions*."""
+def is_much_the_same(base: Report, fault: Fault) -> bool:
+    """
+    Tell whether *fault* differs little from others, so that it can come last.
+
+    That is an error or a signal out of a wait that went on before and after, and the cancel of a
+    scope that is open for just as long as another.
+    """
+    if fault.kind == "cancel":
+        first = next(
+            name for name, span in base.targets.items() if span == base.targets[fault.target]
+        )
+        return first != fault.target
+    name = {"raise": fault.target, "interrupt": MAIN}.get(fault.kind)
+    around = base.blocked[max(0, fault.position - 1) : fault.position + 2]
+    return len(around) == 3 and all(name in names for names in around)
+
+
+def seconds_of(
+    first: Fault, positions: Iterable[int], kinds: Sequence[FaultKind]
+) -> Iterator[Fault]:
+    """Return an iterator over the faults of *kinds* that may come after *first*, at *positions*."""
     make: dict[str, Callable[[int], Fault]] = {
         "cancel": lambda position: Fault("cancel", position, ROOT),
         "interrupt": lambda position: Fault("interrupt", position),
@@ -187,7 +215,7 @@ def seconds_of(first: Fault, positions: int, kinds: Sequence[FaultKind]) -> Iter
             raise ValueError(f"then must be of {', '.join(map(repr, make))}, not {kind!r}")
         if kind == "cancel" and first.target == ROOT:
             continue  # again: does nothing
-        for position in range(first.position + 1, positions):
+        for position in positions:
             yield make[kind](position)
 
 

@@ -11,9 +11,10 @@ from greenroom.runtime.system import Runtime
 from greenroom.runtime.testing.history import History
 from greenroom.runtime.testing.store import Crashable
 
-__all__ = ["ROOT", "Scenario", "World"]
+__all__ = ["MAIN", "ROOT", "Scenario", "World"]
 
-ROOT: Final = "root"
+ROOT: Final = "root"  # the scope around all
+MAIN: Final = "main"  # the task that runs the scenario
 
 
 DurableT = TypeVar("DurableT", bound=Crashable)
@@ -39,6 +40,7 @@ class World:
         life: int = 1,
         durables: dict[str, Crashable] | None = None,
         latency: random.Random | None = None,
+        scope_ended: Callable[[str, trio.CancelScope], None] | None = None,
     ) -> None:
         """Made by `simulate`."""
         self.runtime = runtime
@@ -50,6 +52,7 @@ class World:
         self.actions: dict[str, Callable[[], object]] = {}  # the open ones, by name
         self.owned: list[tuple[str, Callable[[], bool]]] = []  # at most what the scenario owns
         self._latency = latency
+        self._scope_ended = scope_ended
 
     @contextmanager
     def scope(self, name: str) -> Generator[trio.CancelScope]:
@@ -62,6 +65,8 @@ class World:
                 yield scope
             finally:
                 del self.scopes[name]
+        if self._scope_ended is not None:
+            self._scope_ended(name, scope)
 
     @contextmanager
     def action(self, name: str, act: Callable[[], object]) -> Generator[None]:

@@ -15,7 +15,7 @@ from greenroom.runtime.testing.simulate import simulate
 from greenroom.runtime.testing.strategies import plans
 from greenroom.runtime.testing.sweep import FAULTS
 from greenroom.runtime.testing.world import Scenario, World
-from tests.testing import planted
+from tests.testing.planted import three as planted
 
 FIRST = settings(max_examples=1000, database=None, deadline=None, derandomize=True)
 
