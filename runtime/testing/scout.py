@@ -26,7 +26,9 @@ class Scout(trio.abc.Instrument):
     def __init__(self, search: Search) -> None:
         self.preempt: list[tuple[int, int]] = []  # at most one for each step of the run
         self._search = search
-        self._last: int = -1  # the number of the task of the step before, which `Fifo` would go on with
+        self._last: int = (
+            -1
+        )  # the number of the task of the step before, which `Fifo` would go on with
         self._director: Director | None = None
         self._places: dict[int, Place] = {}  # by the director's numbers
         self._children: dict[Place, int] = {}
