@@ -106,6 +106,10 @@ class Toy:
         self.touch(name, False)
         self.put(name, self.memory.get(name, 0) + value)
 
+    def copy(self, task: Task, source: str, target: str) -> None:
+        self.touch(source, False)
+        self.put(target, self.memory.get(source, 0))
+
     def opaque(self, task: Task, name: str) -> None:
         self.put(name, 2 * self.memory.get(name, 0) + 1)
         self.touches = None
@@ -329,9 +333,9 @@ def families(rng: random.Random, things: int) -> list[list[Op]]:
     """Return ops that go together, by chance, on one of that many *things* of each kind."""
     variable, lock = rng.choice("xy"[:things]), rng.choice("lm"[:things])
     channel, event = rng.choice("dc"[:things]), rng.choice("ef"[:things])
-    number = rng.randrange(3)
+    number, pair = rng.randrange(3), rng.sample("xyz", 2)
     return [
-        [("read", variable), ("write", variable, number), ("store", variable), ("skip",)],
+        [("read", variable), ("write", variable, number), ("store", variable), ("copy", *pair)],
         [("until", variable), ("add", variable, rng.choice([-1, 1, 2])), ("opaque", variable)],
         [("acquire", lock), ("acquire", lock), ("release", lock)],
         [("wait", event), ("wait", event), ("set", event), ("notify", event)],
