@@ -3,8 +3,29 @@
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any, Generic, Self, TypeVar
 
+from greenroom.runtime import Frame, ReplyStream
 from greenroom.runtime.testing import World
+from tests.testing.planted.frames import Ended, Result
+
+FrameT = TypeVar("FrameT", bound=Frame)
+
+
+class Noted(Generic[FrameT]):
+    """A stream whose frames are noted when they are taken."""
+
+    def __init__(self, stream: ReplyStream[FrameT], taken: list[Frame]) -> None:
+        self._stream = stream
+        self._taken = taken
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> FrameT:
+        frame = await anext(self._stream)
+        self._taken.append(frame)
+        return frame
 
 
 class Book:
@@ -12,9 +33,9 @@ class Book:
 
     def __init__(self) -> None:
         self.responses = 0  # how many handlers began one
-        self.ends = 0
+        self.taken: list[Frame] = []  # by the desk, of responses and results
+        self.streams: list[ReplyStream[Any]] = []  # which it took them from
         self.calls: Counter[str] = Counter()
-        self.results: Counter[str] = Counter()
         self.blamed: Counter[str] = Counter()  # tools that were too slow, by their own fault
         self.ran: Counter[str] = Counter()  # tools that were really begun
         self.audit: Counter[str] = Counter()
@@ -28,6 +49,23 @@ class Book:
         self.index_locks = 0
         self.files = 0  # open ones
         self.over: list[str] = []  # the turns that are
+
+    def noted(self, stream: ReplyStream[FrameT]) -> "Noted[FrameT]":
+        """Iterate over *stream*, and note what is taken from it."""
+        self.streams.append(stream)
+        return Noted(stream, self.taken)
+
+    def frames(self) -> list[Frame]:
+        """Return all that came to the desk, taken or not."""
+        return [*self.taken, *(frame for stream in self.streams for frame in stream.untaken)]
+
+    @property
+    def ends(self) -> int:
+        return sum(isinstance(frame, Ended) for frame in self.frames())
+
+    @property
+    def results(self) -> Counter[str]:
+        return Counter(frame.name for frame in self.frames() if isinstance(frame, Result))
 
     @contextmanager
     def span(self, name: str) -> Generator[None]:

@@ -5,8 +5,8 @@ import trio
 from greenroom.runtime import Actor, Ref, Topic, handles
 from tests.testing.planted.book import Book
 from tests.testing.planted.frames import (
+    Chunk,
     Dispatch,
-    Ended,
     Generate,
     History,
     Index,
@@ -95,29 +95,17 @@ class Desk(Actor):
 
     async def generate(self, text: str) -> list[str]:
         lines: list[str] = []
-        ends = 0
-        responses = self.provider.stream(Generate(text))
-        try:
-            async with responses:
-                async for frame in responses:
-                    if isinstance(frame, Ended):
-                        ends += 1
-                    else:
-                        lines.append(frame.text)
-        finally:
-            self.book.ends += ends + sum(isinstance(f, Ended) for f in responses.untaken)
+        async with self.provider.stream(Generate(text)) as responses:
+            async for frame in self.book.noted(responses):
+                if isinstance(frame, Chunk):
+                    lines.append(frame.text)  # noqa: PERF401 - as one writes it
         return lines
 
     async def dispatch(self, names: tuple[str, ...]) -> list[Result]:
         results: list[Result] = []
-        running = self.worker.stream(Dispatch(names))
-        try:
-            async with running:
-                async for result in running:
-                    results.append(result)  # noqa: PERF401 - what came before a cut counts
-        finally:
-            results += running.untaken
-            self.book.results.update(result.name for result in results)
+        async with self.worker.stream(Dispatch(names)) as running:
+            async for result in self.book.noted(running):
+                results.append(result)  # noqa: PERF401 - as one writes it
         return results
 
 
