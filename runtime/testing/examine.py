@@ -53,8 +53,7 @@ class ExamineReport(RunsReport):
         return (
             f"swept {self.faults} faults at {self.positions} positions, "
             f"explored {self.orders} orders, tried {self.pairs} pairs of faults"
-            + ", compared with another process"
-            * self.elsewhere
+            + (", compared with another process" if self.elsewhere else "")
         )
 
 
@@ -75,9 +74,9 @@ def examine(
     Try all on *scenario*, until something is wrong: the simplest story is found first.
 
     As it comes; again, to see that it can be repeated; each single fault, but for those that are
-    much the same as others, as an error that comes later out of the same wait; other orders; in another process; pairs of a cancel and
-    something that comes while all is cleaned up, first one for each place that cleans up; and at
-    last the rest of the single faults.
+    much the same as others, as an error that comes later out of the same wait; other orders; in
+    another process; pairs of a cancel and something that comes while all is cleaned up, first one
+    for each place that cleans up; and at last the rest of the single faults.
 
     Args:
         scenario: An async function of a `World`.
