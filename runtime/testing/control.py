@@ -31,7 +31,8 @@ class Fifo:
     """
 
     def __init__(self, preempt: Mapping[int, int] | None = None) -> None:
-        self._preempt = preempt or {}
+        # a caller may add to it
+        self._preempt: Mapping[int, int] = {} if preempt is None else preempt
         self._last = -1
 
     def choose(self, step: int, runnable: Sequence[int]) -> int:

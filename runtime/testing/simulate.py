@@ -35,7 +35,7 @@ from greenroom.runtime.testing.stuck import watched_for_stuck_steps
 from greenroom.runtime.testing.threads import VirtualThreads
 from greenroom.runtime.testing.world import Scenario, World
 
-__all__ = ["Rules", "simulate"]
+__all__ = ["Rules", "kept", "run_once", "simulate"]
 
 MAX_STEPS: Final = 20_000
 CANCEL_BUDGET: Final = 10.0
@@ -183,7 +183,7 @@ class _Life:
                         clock = self._clock
                         trio.run(self._main, scenario, leaks, clock=clock, instruments=instruments)
                 except BaseException as error:  # noqa: ASYNC103 - outside of the run; reported
-                    outcome.error = _kept(error)
+                    outcome.error = kept(error)
         finally:
             random.setstate(chance)
         outcome.history.jumped = director.jumped
@@ -248,7 +248,7 @@ class _Life:
         return random.Random(self._plan.seed)
 
 
-def _kept(error: BaseException) -> BaseException:
+def kept(error: BaseException) -> BaseException:
     """Return *error* without the frames that it would keep alive, and all that is in them."""
     seen: list[BaseException] = [error, *leaves(error)]
     for one in seen:
