@@ -1,5 +1,7 @@
 """Uses of Trio's things are told, and change nothing."""
 
+from typing import Any
+
 import pytest
 import trio
 
@@ -39,7 +41,12 @@ async def test_a_cancelled_wait_is_told_too() -> None:
 
 def test_all_is_as_before_afterwards() -> None:
     """Also when the block fails."""
-    before = [trio.Event.set, trio.Lock.acquire, trio.MemorySendChannel.send]
+    wrapped: list[tuple[Any, str]] = [
+        (trio.Event, "set"),
+        (trio.Lock, "acquire"),
+        (trio.MemorySendChannel, "send"),
+    ]
+    before = [getattr(kind, name) for kind, name in wrapped]
 
     def tell(thing: object, writes: bool) -> None:
         pass
@@ -52,4 +59,4 @@ def test_all_is_as_before_afterwards() -> None:
     with pytest.raises(LookupError):
         fail()
 
-    assert [trio.Event.set, trio.Lock.acquire, trio.MemorySendChannel.send] == before
+    assert [getattr(kind, name) for kind, name in wrapped] == before
