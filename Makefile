@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check $(PARTS) fmt bench torture matrix links news build clean dev
+.PHONY: help demo test coverage check $(PARTS) fmt bench torture matrix mutants links news build clean dev
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ matrix: ## Run the tests of runtime and test kit with each supported version of 
 		echo "trio $$trio: exit $$failed"; \
 	done; exit $$failed
 
+mutants: $(DEV) ## Try mutants of six files on their tests (long): make mutants FILES=runtime/loop.py SAMPLE=60
+	@$(BIN)/python -u -m tests.mutants $${SAMPLE:+--sample "$$SAMPLE"} $(FILES)
+
 examples: $(TEST) ## Run each example as a program and compare what it prints with its .out
 	@failed=0; for program in examples/*.py; do \
 		expected="$${program%.py}.out"; \
@@ -71,8 +74,9 @@ examples: $(TEST) ## Run each example as a program and compare what it prints wi
 		else echo "FAILED $$program"; failed=1; fi; \
 	done; exit $$failed
 
-bench: $(DEV) ## Print the runtime's speed beside plain Trio, as ratios with their goals
+bench: $(DEV) ## Print the speed of runtime and test kit, as ratios and rates with their goals
 	@$(BIN)/python tests/bench/table.py
+	@$(BIN)/python tests/bench/bench_testing.py
 
 ## -- Checking it
 

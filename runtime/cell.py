@@ -78,6 +78,8 @@ class Cell(Intake):
         cause: The crash that ended it, its own or a sibling's that took it along; None till then.
         turn: Which of its lanes has a handler run; None where there is no express lane.
         interrupted: Called with the reason in the step of each interrupt; None: nobody is to know.
+        heir: Called in the step of its end with how it ended, and the frames that were left, in the
+            order of each lane; None: nobody is to know.
         abandon: Called by a stop while the actor is between incarnations; set by `supervisor`.
     """
 
@@ -100,6 +102,7 @@ class Cell(Intake):
         "ending",
         "handler_seconds",
         "has_helpers",
+        "heir",
         "held",
         "interrupt_pending",
         "interrupted",
@@ -150,6 +153,7 @@ class Cell(Intake):
         self.handler_seconds = 0.0
         self.turn = Turn() if mailbox.express is not None else None
         self.interrupted: Callable[[str], None] | None = None
+        self.heir: Callable[[Down, Sequence[Frame]], None] | None = None
         self.abandon: Callable[[], None] | None = None
         self._lot: trio.lowlevel.ParkingLot | None = None  # slots that may not go on yet
         self._interrupt_reason = ""  # of the last interrupt
@@ -476,16 +480,18 @@ class Cell(Intake):
         self.state = moved(ACTOR_MOVES, self.state, ActorState.STOPPED)
         self.look_again()
         self._forget_alarms()
-        again, self.again = self.again, ()
-        for envelope in again:
+        left, self.again = list(self.again), ()
+        self.mailbox.close(left.append)
+        for envelope in left:
             self._left_over(envelope)
-        self.mailbox.close(self._left_over)
         self._final = self.tally
         self.shared.numbered += self.number
         self.shared.tally.add(self.tally)
         self.tally = self.shared.tally  # for senders who are only now told
         if self._dead is not None:
             self._dead.set()
+        if self.heir is not None:
+            self.heir(down, [frame_in(envelope) for envelope in left])
         if self.shared.observers:
             self.shared.observers.notify(
                 ActorEnded(trio.current_time(), self.name, down.reason, down.error)

@@ -249,12 +249,11 @@ class Intake(ABC):
             MailboxFull: nothing was sent.
         """
         try:
-            dropped = self.mailbox.put_nowait(envelope)
+            dropped = self.mailbox.make_room(envelope)
         except MailboxFull:
             self.tally.unsent += 1
             raise
-        if dropped is not None:
-            self._dropped(dropped)
+        self._dropped(dropped)
         if dropped is not envelope:
             self._was_put(envelope)
 

@@ -109,7 +109,7 @@ class Loop(Outcomes):
         """Make the current task a slot, until `vacate`."""
         slot = Slot(self._cell, trio.lowlevel.current_task(), is_express=is_express)
         if self._cell.turn is not None and not is_express:
-            self._cell.turn.data = slot
+            self._cell.turn.data, self._cell.turn.crash = slot, self.crash
         self._cell.slots = (*self._cell.slots, slot)
         self._cell.shared.slots[slot.task] = slot
         return slot
@@ -125,7 +125,7 @@ class Loop(Outcomes):
         self._cell.slots = tuple(other for other in self._cell.slots if other is not slot)
         del self._cell.shared.slots[slot.task]
         if self._cell.turn is not None and not slot.is_express:
-            self._cell.turn.data = None
+            self._cell.turn.data = self._cell.turn.crash = None
             self._cell.turn.offer()
         self._cell.go_on()
 
@@ -208,6 +208,8 @@ class Loop(Outcomes):
                 # or what the last frame carries would live as long as the actor is idle
                 envelope = content = None
             except trio.EndOfChannel:
+                if cell.turn is not None:
+                    cell.turn.offer()  # what came by the express lane is still to be handled
                 await trio.lowlevel.checkpoint()
                 return True
             if envelope is None:  # not up there, where the exception would live as long

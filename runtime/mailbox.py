@@ -106,9 +106,8 @@ def _drain(
         try:
             envelope = outlet.receive_nowait()
         except (trio.WouldBlock, trio.EndOfChannel):
-            break
+            return
         leftover(envelope)
-    outlet.close()
 
 
 class Mailbox:
@@ -118,7 +117,7 @@ class Mailbox:
     Attributes:
         capacity: Of each lane, in frames.
         full: What a full data lane does.
-        inlet, outlet: The two ends of the data lane; see `put_nowait` for its policy.
+        inlet, outlet: The two ends of the data lane; see `make_room` for its policy.
         control, express: The other lanes; None where there is none.
     """
 
@@ -134,10 +133,10 @@ class Mailbox:
     def __init__(
         self,
         *,
-        capacity: int = DEFAULT_CAPACITY,
-        full: FullPolicy = "wait",
+        capacity: int,
+        full: FullPolicy,
         control: bool,
-        express: bool = False,
+        express: bool,
     ) -> None:
         if not (isinstance(capacity, int) and not isinstance(capacity, bool) and capacity >= 0):
             raise ValueError(f"capacity must be an int >= 0 (frames), not {capacity!r}")
@@ -162,27 +161,18 @@ class Mailbox:
 
     # -- in
 
-    def put_nowait(self, envelope: Envelope) -> Envelope | None:
+    def make_room(self, envelope: Envelope) -> Envelope:
         """
-        Put *envelope* in the data lane.
+        Put *envelope* in the data lane, which is full, by the policy, in one sync step.
 
         Returns:
-            The envelope dropped for it (perhaps itself), or None.
+            The envelope dropped for it, perhaps itself.
 
         Raises:
-            MailboxFull: there is no room and nothing to drop; nothing changed.
-            trio.ClosedResourceError: the intake is closed.
+            MailboxFull: there is nothing to drop, or nothing may be; nothing changed.
         """
-        try:
-            self.inlet.send_nowait(envelope)
-        except trio.WouldBlock:
-            if self.full in ("wait", "fail"):
-                raise self.full_error(envelope) from None
-            return self._drop_for(envelope)
-        return None
-
-    def _drop_for(self, envelope: Envelope) -> Envelope:
-        """Make room by the policy, in one sync step, and return what was dropped."""
+        if self.full == "fail":
+            raise self.full_error(envelope) from None
         queue: list[Envelope] = []
         while True:
             try:

@@ -136,6 +136,11 @@ class Shared:
             raise self.outside_error()
         self.check_no_other_run()
 
+    def check_caller(self) -> None:
+        """Raise a RuntimeError unless a task of the runtime's own run and thread calls (R30)."""
+        self.check_thread()
+        self.check_run()
+
     def check_no_other_run(self) -> None:
         """Raise a RuntimeError inside another ``trio.run`` than the runtime's (R30)."""
         if not trio.lowlevel.in_trio_run():

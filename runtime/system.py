@@ -114,10 +114,14 @@ class Runtime:
         """
         Wait until an actor of this name is spawned, and return its ref.
 
+        Raises:
+            RuntimeError: this is another thread, another run, or no Trio task (R30).
+
         Cancellation: nothing changes.
 
         Checkpoint: always.
         """
+        self._shared.check_caller()
         return Ref(await self._names.wait_for(name))
 
     def topic(self, name: str) -> Topic[Any]:
@@ -128,7 +132,7 @@ class Runtime:
         """
         topic = self._topics.get(name)
         if topic is None:
-            topic = self._topics[name] = Topic(name)
+            topic = self._topics[name] = Topic(name, check=self._shared.check_caller)
         return topic
 
     @property
@@ -140,7 +144,9 @@ class Runtime:
         subscribe to it; a letter that it misses makes no other.
         """
         if self._dead_letters is None:
-            self._dead_letters = Topic("dead letters", waits=False, of=DeadLetter)
+            self._dead_letters = Topic(
+                "dead letters", waits=False, of=DeadLetter, check=self._shared.check_caller
+            )
             self._shared.undelivered = self._dead_letters.publish_nowait
         return self._dead_letters
 

@@ -253,17 +253,26 @@ class Topic(Generic[ValueT]):
     Nothing is kept for those who subscribe later.
     """
 
-    def __init__(self, name: str, *, waits: bool = True, of: type[ValueT] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        waits: bool = True,
+        of: type[ValueT] | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """
         Args:
             name: For messages.
             waits: Whether subscribers may choose to be waited for.
             of: What it carries, if it is to be known: an actor can then subscribe only if it has a
                 handler for that.
+            check: Raises a RuntimeError where nothing of it can be waited for (R30).
         """
         self.name = name
         self.of = of
         self._waits = waits
+        self._check = check
         self._subscriptions: dict[Subscription[ValueT], None] = {}
         self._closed = False
 
@@ -322,6 +331,7 @@ class Topic(Generic[ValueT]):
             DeadlockError: an actor that is to be waited for waits for this handler, or is the one
                 that it belongs to (R24). If that is clear from the start, nobody got *value*;
                 else as at a cancellation.
+            RuntimeError: this is another thread, another run, or no Trio task (R30).
 
         Cancellation:
             Before it began to wait: nobody got it. While it waits: all that had room have it, and of
@@ -330,6 +340,7 @@ class Topic(Generic[ValueT]):
 
         Checkpoint: always.
         """
+        self._check()
         await trio.lowlevel.checkpoint()
         await self.hand_out(value)
 

@@ -11,11 +11,12 @@ on. An express slot that is held up otherwise, by a pause say, has no turn meanw
 The turn is asked for only by the express slot, so that the data lane pays nothing for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
 from greenroom.runtime.envelope import Slot
+from greenroom.runtime.errors import DeadlockError
 from greenroom.runtime.waits import check_wait
 
 __all__ = ["Turn"]
@@ -46,16 +47,18 @@ class Turn:
     The turn of one actor; it outlives incarnations, and is free between them.
 
     Attributes:
-        data: The slot of the data lane, while there is one; kept by the loop.
+        data: The slot of the data lane, while there is one; kept by the loop, with the next.
+        crash: Ends the incarnation that it is a slot of.
         express: The slot that has the turn lent, or wants it.
         is_lent: It has it.
         runs_hook: The data slot runs ``on_interrupt``, which is no frame's handler.
     """
 
-    __slots__ = ("_lot", "_rests", "data", "express", "is_lent", "runs_hook")
+    __slots__ = ("_lot", "_rests", "crash", "data", "express", "is_lent", "runs_hook")
 
     def __init__(self) -> None:
         self.data: Slot | None = None
+        self.crash: Callable[[BaseException], None] | None = None
         self.express: Slot | None = None
         self.is_lent = False
         self.runs_hook = False
@@ -123,11 +126,12 @@ class Turn:
         """
         Take the turn back, once the express slot's handler is over.
 
-        Raises:
-            DeadlockError: it never would be (R24).
+        What the handler rested for is done, so nothing that happens here is an error of that. If the
+        express slot's handler would never be over, the actor crashes with the `DeadlockError` (R24).
 
         Cancellation:
-            Goes on at once, as what was waited for is done; the cancel hits the next checkpoint.
+            Goes on at once, for the same reason; the cancel hits the next checkpoint. So it does when
+            the actor crashes.
 
         Checkpoint: only if it waits, and then not for cancellation.
         """
@@ -136,6 +140,10 @@ class Turn:
                 await self._wait(self.data)
         except trio.Cancelled:  # noqa: ASYNC103 - as documented
             pass
+        except DeadlockError as error:
+            if self.crash is None:
+                raise
+            self.crash(error)
         finally:
             self._rests = False
 

@@ -4,7 +4,7 @@
 A call is found by the index of a fragment, with the id as fallback:
 
 1. An index that is held is that call, unless the fragment has another id: then it is the call of
-   that id, or a new one. (Servers are known that give every call the index 0.)
+   that index and id, or a new one. (Servers are known that give every call the index 0.)
 2. Without an index, an id that is known is that call, and one that is not begins a call.
 3. With neither, the fragment belongs to the call begun last.
 4. But a fragment with a name, for a call that has one and whose arguments are a whole JSON object,

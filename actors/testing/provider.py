@@ -238,7 +238,7 @@ class ScriptedStream:
     def __init__(self, provider: ScriptedProvider, script: Script) -> None:
         """Made by `ScriptedProvider.request`."""
         self._provider = provider
-        self._steps = deque(script.steps)  # those to come; at most one script
+        self._steps = deque(script.steps)  # at most the steps of one script
         self._closing = script.closing
         self._is_open = True
         self.request_id: str | None = f"req_{provider.requests}"

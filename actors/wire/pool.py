@@ -240,6 +240,7 @@ class PoolLease:
     def time_out(self) -> None:
         """Wake the read that waits with an `httpx2.ReadTimeout`."""
         self._timed_out = True
+        self.overdue_at = math.inf  # or the watch would come again until the read has noticed
         self._open_pipe().abort()
 
     def receive_nowait(self) -> bytes | None:

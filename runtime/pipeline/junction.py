@@ -8,7 +8,8 @@ Every frame that comes goes into all branches. Where they end, these rules hold:
   still known goes in as an equal copy.
 - A frame that was made in a branch goes on.
 - A lifecycle frame goes on once, when the last of them has passed it on. So do the marks of other
-  junctions.
+  junctions. Until it is said to be beyond (`forget`), the same branch may pass it on again, as the
+  stage that did so may be over before it was.
 
 What is known of frames must not grow without bound, also where a branch swallows all it gets. So
 after every 64 frames a `Mark` follows them into each branch, and stages pass it on in order: what
@@ -138,7 +139,7 @@ class Junction:
         return is_first
 
     def forget(self, frame: Lifecycle) -> None:
-        """Let *frame* not go on from here, and wait for no branch to pass it on."""
+        """Note that *frame* is beyond, or is to go no further, and wait for no branch to pass it on."""
         self._waiting.pop(id(frame), None)
 
     def _is_last(self, branch: int, frame: Lifecycle) -> bool:
@@ -146,10 +147,9 @@ class Junction:
             return False
         _, branches = self._waiting[id(frame)]
         branches.discard(branch)
-        if not branches:
+        if not branches and isinstance(frame, Mark):
             del self._waiting[id(frame)]
-            if isinstance(frame, Mark):
-                self._forget_marks_before(frame)
+            self._forget_marks_before(frame)
         return not branches
 
     def _forget_marks_before(self, mark: Mark) -> None:

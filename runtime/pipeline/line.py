@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import trio
 
-from greenroom.runtime.cell import Cell
+from greenroom.runtime.cell import Cell, Down
 from greenroom.runtime.envelope import Exchange, Slot, frame_in
 from greenroom.runtime.errors import ActorStopped, MailboxFull
 from greenroom.runtime.frames import ControlFrame, Frame, Request, StreamRequest
@@ -25,6 +25,7 @@ from greenroom.runtime.pipeline.frames import (
 )
 from greenroom.runtime.pipeline.links import Link, Port, Side, Unlinked
 from greenroom.runtime.pipeline.outlet import Outlet
+from greenroom.runtime.pipeline.owed import Owed, inner, is_owed
 from greenroom.runtime.ref import Ref, cell_of
 from greenroom.runtime.stacks import place_of
 
@@ -72,6 +73,7 @@ class Position:
         down, up: Where its frames go.
         from_above, from_below: Where frames for it are put.
         on_drop: Told of each frame that its full mailbox drops: the branches that it stands in.
+        owed_down, owed_up: The lifecycle frames that it has not passed on.
     """
 
     __slots__ = (
@@ -88,6 +90,8 @@ class Position:
         "line",
         "name",
         "on_drop",
+        "owed_down",
+        "owed_up",
         "pushed",
         "ref",
         "spawn",
@@ -115,8 +119,9 @@ class Position:
         self.below: Cell | None = None
         self.down: Link = Unlinked()
         self.up: Link = Unlinked()
-        self.from_above: Link = Port(self, lambda: self.down)
-        self.from_below: Link = Port(self, lambda: self.up)
+        self.owed_down, self.owed_up = Owed(), Owed()
+        self.from_above: Link = Port(self, lambda: self.down, self.owed_down)
+        self.from_below: Link = Port(self, lambda: self.up, self.owed_up)
         self.on_drop: tuple[Callable[[Frame], None], ...] = ()
         self._pauses: set[object] = (
             set()
@@ -157,34 +162,37 @@ class Position:
         """Put *frame* into what is below, whatever that is."""
         if (pushed := self.pushed + 1) % _MOST_WITHOUT_CHECKPOINT == 0:
             await trio.lowlevel.checkpoint()
-        await self._put(self.down, frame)
+        await self._put(self.down, frame, self.owed_down)
         self.pushed = pushed
         if self.line.watchers:
             self.line.moved(frame)
 
     async def push_up(self, frame: Upstream) -> None:
         """Put *frame* into what is above."""
-        await self._put(self.up, frame)
+        await self._put(self.up, frame, self.owed_up)
         self.pushed += 1
         if self.line.watchers:
             self.line.moved(frame.frame)
 
-    async def _put(self, link: Link, frame: Frame) -> None:
+    async def _put(self, link: Link, frame: Frame, owed: Owed) -> None:
         """Put *frame*; while that waits, frames from below are handled (see `turn`)."""
         turn = self.cell.turn if self.cell is not None else None
         slot = turn.data if turn is not None else None
         if turn is None or slot is None or slot.task is not trio.lowlevel.current_task():
             await link.put(frame)
+            owed.pay(frame)
             return
         turn.rest()
         try:
             await link.put(frame)
+            owed.pay(frame)
         finally:
             await turn.resume()  # noqa: ASYNC102 - does not wait once cancelled
 
     def settle(self, ref: Ref) -> None:
         """Note that the stage was spawned."""
         self.ref = ref
+        cell_of(ref).heir = self._left
         if self.on_drop:
             cell_of(ref).on_drop = self._dropped
         if self._pauses:  # since its on_start
@@ -193,6 +201,17 @@ class Position:
     def _dropped(self, frame: Frame) -> None:
         for tell in self.on_drop:
             tell(frame)
+
+    def _left(self, down: Down, frames: Sequence[Frame]) -> None:
+        """Have the lifecycle frames go on that the stage has not passed on, now that it is over."""
+        if self.line.is_over or down.reason == "cancelled":
+            return  # and so is the pipeline
+        left = [frame for frame in frames if is_owed(frame)]
+        ups = [frame for frame in left if isinstance(frame, Upstream)]
+        if self.owed_down.leave(frame for frame in left if not isinstance(frame, Upstream)):
+            self.line.start_soon(self.line.settle, self.name, self.owed_down, self.down)
+        if self.owed_up.leave(ups):
+            self.line.start_soon(self.line.settle, self.name, self.owed_up, self.up)
 
     def start(self) -> None:
         """Note that every stage is there."""
@@ -268,9 +287,10 @@ class Line:
 
     Attributes:
         name: The pipeline's.
-        owner: The actor that owns the stages; set when it starts, with the next two.
+        owner: The actor that owns the stages; set when it starts, with the next three.
         spawn: Spawns a child of the owner.
         restarted: Told of a stage that is restarted.
+        start_soon: Starts a task of the owner.
         sides: All branches, wherever they begin.
         positions: In the order in which frames going down pass them; branch after branch.
         entry: Where frames from outside go down from.
@@ -279,6 +299,7 @@ class Line:
         watchers: Who wants to know of frames; empty nearly always, which is all that it costs.
         failures: Optional stages that could not be started, and why.
         starting: The stage that is being started.
+        is_over: The `End` is through, or was cut off; stages that are over now are no loss.
     """
 
     def __init__(self, name: str) -> None:
@@ -286,6 +307,7 @@ class Line:
         self.owner: Cell | None = None
         self.spawn: Callable[..., Awaitable[Ref]] | None = None
         self.restarted: Callable[[Position], None] = lambda _: None
+        self.start_soon: Callable[..., None] = lambda *_: None
         self.sides: Sequence[Side] = ()
         self.positions: Sequence[Position] = ()
         self.entry: Link = Unlinked()
@@ -295,6 +317,7 @@ class Line:
         self.watchers: set[Watcher] = set()
         self.starting: Position | None = None
         self.failures: list[tuple[Position, Exception]] = []
+        self.is_over = False
 
     def moved(self, frame: Frame) -> None:
         """Tell the watchers; asked for only while there are any."""
@@ -400,13 +423,40 @@ class Line:
                 f"pipeline {self.name!r} ended before {type(frame).__name__} was through", "stopped"
             ) from crash
 
+    async def settle(self, name: str, owed: Owed, link: Link) -> None:  # noqa: ASYNC910 - as a link
+        """Put into *link* what a stage of this *name*, which is over, has *owed* to what is there."""
+        try:
+            while owed.frames:
+                frame = owed.frames[0]
+                outlet = self.source if isinstance(frame, Upstream) else self.sink
+                if outlet.expects(inner(frame)):  # else nobody waits for it any more
+                    await self._put_owed(name, link, frame)
+                owed.frames.popleft()
+        finally:
+            owed.settle()
+
+    async def _put_owed(self, name: str, link: Link, frame: Frame) -> None:  # noqa: ASYNC910
+        try:
+            await link.put(frame)
+        except MailboxFull as error:  # by a policy that drops, and nothing may be dropped
+            assert self.owner is not None
+            reason = f"left by a stage: {type(error).__name__}"
+            self.owner.shared.dead_letter(name, 0, inner(frame), reason)
+        else:
+            if self.watchers:
+                self.moved(inner(frame))
+
     async def end(self) -> None:
         """Let everything go through, in both directions; see `End`."""
-        await self.run(End(), down=True)
-        await self.run(End(), down=False)
+        try:
+            await self.run(End(), down=True)
+            await self.run(End(), down=False)
+        finally:
+            self.is_over = True
 
     def cut_off(self, reason: str = "stopped") -> None:
         """Cancel every stage at once."""
+        self.is_over = True
         for cell in self.cells:
             if cell.is_open or cell.is_stopping:
                 cell.end_all("cancelled" if reason == "cancelled" else "stopped")

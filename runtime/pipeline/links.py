@@ -19,8 +19,9 @@ from greenroom.runtime.errors import ActorStopped, MailboxFull
 from greenroom.runtime.frames import Frame
 from greenroom.runtime.pipeline.frames import Lifecycle, Mark, Upstream, upstream
 from greenroom.runtime.pipeline.junction import Junction
+from greenroom.runtime.pipeline.owed import Owed, inner
 
-__all__ = ["Chain", "Link", "Place", "Port", "Side", "inner"]
+__all__ = ["Chain", "Link", "Place", "Port", "Side"]
 
 _MOST_WITHOUT_CHECKPOINT: Final = 64
 
@@ -32,16 +33,12 @@ class Link(Protocol):
         """
         Put *frame*, waiting for room.
 
-        Cancellation: *frame* was not put; into branches, perhaps into some of them.
+        Cancellation: *frame* was not put; into branches, perhaps into some of them. A lifecycle frame
+            may be put again, and then goes only where it was not put before.
 
         Checkpoint: when it waits, and at least every 64 frames, as `Emit` does (R12).
         """
         ...
-
-
-def inner(frame: Frame) -> Frame:
-    """Return *frame* without what it travels in."""
-    return frame.frame if isinstance(frame, Upstream) else frame
 
 
 class Unlinked:
@@ -77,22 +74,34 @@ class Target(Protocol):
 class Port:
     """The link into a stage; once that is over, and may be passed by, into what is beyond it."""
 
-    __slots__ = ("_beyond", "_count", "_target")
+    __slots__ = ("_beyond", "_count", "_owed", "_target")
 
-    def __init__(self, target: Target, beyond: Callable[[], Link]) -> None:
+    def __init__(self, target: Target, beyond: Callable[[], Link], owed: Owed) -> None:
         self._target = target
         self._beyond = beyond
+        self._owed = owed  # what the stage, once it is over, has left for what is beyond
         self._count = 0  # frames since the last checkpoint
 
     async def put(self, frame: Frame) -> None:  # noqa: ASYNC910 - as `Link` says
         cell = self._target.cell
         if cell is None or self._target.is_over:
-            await self._beyond().put(frame)
+            await self._pass_by(frame)
             return
         if (count := self._count) >= _MOST_WITHOUT_CHECKPOINT:
             await trio.lowlevel.checkpoint()
             count = 0
         self._count = count + 1
+        try:
+            await self._tell(cell, frame)
+        except ActorStopped:
+            if not self._target.is_optional and not isinstance(inner(frame), Lifecycle):
+                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120 - both are cut off
+                raise
+            if not isinstance(frame, Upstream):  # it may wait below for what would wait here
+                await cell.wait_stopped()  # or *frame* would overtake what it still handles
+            await self._pass_by(frame)
+
+    async def _tell(self, cell: Cell, frame: Frame) -> None:  # noqa: ASYNC910 - as `put`
         try:
             envelope = cell.tell(frame)
             if envelope is not None:
@@ -103,13 +112,10 @@ class Port:
                 await cell.put_anyway(frame)  # noqa: ASYNC120 - it has no more to say
             elif not isinstance(inner(frame), Mark):  # of these another will follow
                 raise
-        except ActorStopped:
-            if not self._target.is_optional and not isinstance(inner(frame), Lifecycle):
-                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120 - both are cut off
-                raise
-            if not isinstance(frame, Upstream):  # it may wait below for what would wait here
-                await cell.wait_stopped()  # or *frame* would overtake what it still handles
-            await self._beyond().put(frame)
+
+    async def _pass_by(self, frame: Frame) -> None:  # noqa: ASYNC910 - as `put`
+        await self._owed.wait_settled()  # or *frame* would overtake what it has left
+        await self._beyond().put(frame)
 
     @property
     def cell(self) -> Cell | None:
@@ -120,13 +126,32 @@ class Port:
 # -- parallel branches
 
 
+class _Entering:
+    """
+    A lifecycle frame on its way into branches, and then through them.
+
+    Attributes:
+        frame: It, so that its id is not given to another.
+        entered: How many branches it has been put into.
+        gone: Set when it has left all branches, or is waited for no more.
+    """
+
+    __slots__ = ("entered", "frame", "gone")
+
+    def __init__(self, frame: Lifecycle) -> None:
+        self.frame = frame
+        self.entered = 0
+        self.gone = trio.Event()
+
+
 class _Fan:
     """Where frames of one direction enter branches."""
 
     def __init__(self, junction: Junction, entries: Sequence[Link]) -> None:
         self._junction = junction
         self._entries = entries
-        self._gone: dict[int, trio.Event] = {}  # set when a lifecycle frame has left all branches
+        # lifecycle frames by id, until they have left all branches and who put them knows of it
+        self._entering: dict[int, _Entering] = {}
 
     async def put(self, frame: Frame) -> None:  # noqa: ASYNC910 - there is at least one entry
         content = inner(frame)
@@ -145,17 +170,20 @@ class _Fan:
             self._junction.entered(entered)
 
     async def _put_lifecycle(self, frame: Frame, content: Lifecycle) -> None:
-        self._junction.enter(content)
         if isinstance(content, Mark):  # of another junction
+            self._junction.enter(content)
             await self._put_all(frame)
             return
+        entering = self._entering.get(id(content))
+        if entering is None:  # else it was cut off, with the stage that put it, and goes on here
+            self._junction.enter(content)
+            entering = self._entering[id(content)] = _Entering(content)
+        while entering.entered < len(self._entries):
+            await self._entries[entering.entered].put(frame)
+            entering.entered += 1
         # nothing overtakes it while the branches are not at one again
-        self._gone[id(content)] = gone = trio.Event()
-        try:
-            await self._put_all(frame)
-            await gone.wait()
-        finally:
-            del self._gone[id(content)]
+        await entering.gone.wait()
+        self._entering.pop(id(content), None)
 
     async def _put_mark(self, frame: Frame, mark: Mark) -> None:
         try:
@@ -170,13 +198,14 @@ class _Fan:
 
     def forget(self, frame: Lifecycle) -> None:
         """Wait no longer for what will never leave all branches."""
-        self._junction.forget(frame)
         self.left(frame)
+        self._entering.pop(id(frame), None)
 
-    def left(self, frame: Frame) -> None:
-        """Note that a lifecycle frame has left every branch."""
-        if (gone := self._gone.get(id(frame))) is not None:
-            gone.set()
+    def left(self, frame: Lifecycle) -> None:
+        """Note that a lifecycle frame has left every branch, and is beyond them."""
+        self._junction.forget(frame)
+        if (entering := self._entering.get(id(frame))) is not None:
+            entering.gone.set()
 
 
 class _Exit:
@@ -192,7 +221,7 @@ class _Exit:
         content = inner(frame)
         if self._junction.leave(self._branch, content):
             await self._target.put(frame)
-            if isinstance(content, Lifecycle):
+            if isinstance(content, Lifecycle):  # not before: this may be cut off, and come again
                 self._fan.left(content)
 
 

@@ -66,6 +66,10 @@ class Outlet:
         """Look out for *frame*, until `forget`."""
         return self._expected.setdefault(frame, Arrival())
 
+    def expects(self, frame: Frame) -> bool:
+        """Tell whether somebody waits for *frame* to come out."""
+        return frame in self._expected
+
     def forget(self, frame: Lifecycle) -> None:
         """Expect *frame* no more."""
         self._expected.pop(frame, None)

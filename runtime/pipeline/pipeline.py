@@ -61,6 +61,7 @@ class _Owner(Actor):
         self._line = line
         self._chain = chain
         self._heartbeat = heartbeat
+        self._all_started = trio.Event()  # and no stage hears of anything before it has
 
     async def on_start(self) -> None:
         line = self._line
@@ -68,17 +69,18 @@ class _Owner(Actor):
         line.owner.interrupted = line.tell_ends
         line.spawn = self.spawn
         line.restarted = self._restarted
+        line.start_soon = self.nursery.start_soon
         await self._start_stages()
         await trio.lowlevel.checkpoint()
         self._chain.join(line.sink, line.source)
         for position in line.positions:
             position.start()
-        await line.run(PipelineStarted(), down=True)
-        for position, failure in line.failures:
-            await line.report_crash(position, failure)
-        for position in line.positions:
             if position.is_optional and not position.is_over:
                 self.nursery.start_soon(self._watch_over, position)
+        await line.run(PipelineStarted(), down=True)
+        self._all_started.set()
+        for position, failure in line.failures:
+            await line.report_crash(position, failure)
         if self._heartbeat != math.inf:
             self.nursery.start_soon(Monitor(line, self._heartbeat).run)
 
@@ -110,6 +112,7 @@ class _Owner(Actor):
         down = await position.ref.wait_stopped()
         position.is_over = True
         if down.reason == "crashed":
+            await self._all_started.wait()
             await self._line.report_crash(position, down.error)
 
     async def on_drained(self) -> None:
@@ -427,7 +430,8 @@ async def open_pipeline(
         parts: From the upper end to the lower: `Stage` classes, functions that return a stage,
             `ChildSpec` values for options, `Branches`. A part with ``restart="temporary"`` is
             optional: when it can't be started or is over, frames pass it by; those going up may
-            overtake what it handles while it stops.
+            overtake what it handles while it stops. A `Flush` or `End` that it has not passed on
+            goes on without it.
         name: Of the pipeline; the stages' names begin with it.
         capacity: Of each stage's lanes, in frames, where a `ChildSpec` does not say otherwise.
         supervision: What to do when a stage ends whose part says ``restart``.

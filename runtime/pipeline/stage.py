@@ -107,7 +107,8 @@ class Stage(Actor):
         Raises:
             TypeError: *frame* is a control frame or a request, which no pipeline carries.
             RuntimeError: the pipeline has not started; see `on_started`.
-            DeadlockError: there would never be room (R24).
+            DeadlockError: there would never be room (R24); nothing was sent. If a handler of frames
+                from below that ran meanwhile would never be over, the stage crashes with it instead.
             MailboxFull: by the policy of the next stage's mailbox.
             ActorStopped: the next stage is over, and not to be passed by.
 
@@ -218,6 +219,7 @@ class Stage(Actor):
     async def _pass_up(self, frame: Upstream) -> None:
         position = self._place("push_up")
         content = frame.frame
+        position.owed_up.take(frame)
         route = self.__up_routes__.find(type(content))
         if route is not None and not isinstance(content, Lifecycle):
             await getattr(self, route.name)(content)
@@ -227,6 +229,7 @@ class Stage(Actor):
     @handles
     async def _pass_lifecycle(self, frame: Lifecycle) -> None:
         position = self._place("push")
+        position.owed_down.take(frame)
         failure: Exception | None = None
         try:
             match frame:

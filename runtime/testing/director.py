@@ -3,19 +3,25 @@
 import math
 import signal
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import trio
 import trio.testing
 
 from greenroom.runtime.probes import InjectedError
 from greenroom.runtime.stacks import place_of
+from greenroom.runtime.testing.cancels import Cancels
 from greenroom.runtime.testing.control import Policy
 from greenroom.runtime.testing.history import History
 from greenroom.runtime.testing.plan import TORN, Fault, Plan
 from greenroom.runtime.testing.seam import cancel_is_due, hold, raise_in
-from greenroom.runtime.testing.targets import own_nurseries, own_place, waits_in_own_code
-from greenroom.runtime.testing.world import ROOT, World
+from greenroom.runtime.testing.targets import (
+    is_own_task,
+    own_nurseries,
+    own_place,
+    waits_in_own_code,
+)
+from greenroom.runtime.testing.world import MAIN, ROOT, World
 
 __all__ = ["CLOCK", "Director"]
 
@@ -36,7 +42,7 @@ class Director(trio.abc.Instrument):
         self,
         plan: Plan,
         policy: Policy,
-        clock: trio.testing.MockClock,
+        clock: trio.testing.MockClock | None,
         history: History,
         *,
         max_steps: int,
@@ -46,7 +52,7 @@ class Director(trio.abc.Instrument):
         Args:
             plan: What is done.
             policy: Asked for each step.
-            clock: Of the run.
+            clock: Of the run; None for the real one.
             history: Of the run; says before which event a fault came.
             max_steps: After how many the run is given up.
             covers: Whether to note the awaits that a cancel comes out of.
@@ -54,25 +60,34 @@ class Director(trio.abc.Instrument):
         self.position = 0
         self.steps = 0
         self.targets: dict[str, tuple[int, int]] = {}
+        self.actions: dict[str, tuple[int, int]] = {}
         self.blocked: list[tuple[str, ...]] = []  # at most one entry for each position
         self.points: dict[str, int] = {}
         self.fired: list[Fault] = []  # at most those of the plan
         self.strikes: list[tuple[int, str]] = []  # those, and where cancels came out; bounded
         self.reached: set[tuple[str, int]] = set()
+        self.cleanups: dict[str, int] = {}  # where a task waited after its cancel: first position
         self.gave_up: dict[str, str] = {}  # why, by the code of the problem
         self.cancelled_at: float | None = None  # when the root was
         self.jumped = 0.0
         self.is_crashed = False
+        self.cancels = Cancels()
+        self.strays: tuple[str, ...] = ()  # system tasks that are left
         self.root = trio.CancelScope()
         self.world: World | None = None
+        self.on_touch: Callable[[Hashable, bool], object] | None = None
         self._plan = plan
         self._policy = policy
         self._clock = clock
         self._history = history
         self._max_steps = max_steps
         self._covers = covers
-        self._controls = plan.mode != "public"
+        self._controls = plan.mode in ("one", "batch")
+        self._is_live = plan.mode == "live"
+        self._seen: dict[str, int] = {}  # positions while each scope was open, if live
+        self._began = 0.0
         self._records = not plan.faults  # what could be done, at each position
+        self._looks_on = [fault.kind for fault in plan.faults] == ["cancel"]
         self._faults: dict[int, list[Fault]] = {}
         self._failing: set[tuple[str, int]] = set()
         for fault in plan.faults:
@@ -84,10 +99,12 @@ class Director(trio.abc.Instrument):
         self._queue: dict[trio.lowlevel.Task, None] = {}  # runnable ones, the oldest first
         self._alive: dict[trio.lowlevel.Task, str] = {}  # those of the scenario, with their names
         self._names: dict[str, int] = {}  # how many tasks had each name so far
+        self._strays: dict[trio.lowlevel.Task, str] = {}  # system tasks of the scenario's own
         self._numbers: dict[trio.lowlevel.Task, int] = {}
         self._admitted = 0
         self._is_over = False
         self._hung = 0
+        self._calling = 0  # calls that are due
         self._skewed = 0.0  # how much time has passed while some task could run
 
     # -- who is there
@@ -95,21 +112,34 @@ class Director(trio.abc.Instrument):
     def begin(self, task: trio.lowlevel.Task) -> None:
         """Take *task*, and all below it, for the scenario's."""
         self._main = task
-        self._admit(task, "main")
+        self._began = trio.current_time()
+        self._admit(task, MAIN)
 
-    def end(self) -> None:
-        """Order and count nothing more: the scenario and its runtime are over."""
+    def number_of(self, task: trio.lowlevel.Task) -> int | None:
+        """Return the number under which a policy knows *task*; None if it is not the scenario's."""
+        return self._numbers.get(task)
+
+    def end(self) -> float:
+        """Order and count nothing more: the scenario and its runtime are over; return after how long."""
+        self.strays = tuple(self._strays.values())
         self._is_over = True
+        return trio.current_time() - self._began
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         nursery = task.parent_nursery
-        if not self._is_over and nursery is not None and nursery.parent_task in self._alive:
+        if self._is_over or nursery is None:
+            return
+        if nursery.parent_task in self._alive:
             self._admit(task, task.name)
+        elif is_own_task(task):
+            self._strays[task] = task.name
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
-        self._alive.pop(task, None)
+        if (name := self._alive.pop(task, None)) is not None and task is not self._main:
+            self.cancels.exited(task, name)
         self._queue.pop(task, None)
         self._numbers.pop(task, None)
+        self._strays.pop(task, None)
 
     def _admit(self, task: trio.lowlevel.Task, name: str) -> None:
         name = name.rpartition("<locals>.")[2].replace("(", "").replace(")", "").replace(" ", "-")
@@ -138,8 +168,11 @@ class Director(trio.abc.Instrument):
             queue.clear()
             return
         self._at_position()
-        runnable = list(queue)
         batch[:] = others
+        if self._calling:
+            hold(queue)  # what is called comes before the step at whose position it is
+            return
+        runnable = list(queue)
         chosen = self._choose(runnable)
         if chosen is not None:
             self._count_step()
@@ -159,6 +192,7 @@ class Director(trio.abc.Instrument):
         index = self._policy.choose(self.steps, numbers)
         if index < len(runnable):
             return runnable[index]
+        assert self._clock is not None  # else nothing could pass
         self._clock.jump(passing)
         self._skewed += passing
         self.steps += 1
@@ -166,7 +200,7 @@ class Director(trio.abc.Instrument):
 
     def _passing(self) -> float:
         """Return how much time could pass now, though tasks can run: to the next deadline, or 0."""
-        if not self._plan.skew:
+        if not self._plan.skew or self._clock is None:
             return 0.0
         seconds = trio.lowlevel.current_statistics().seconds_to_next_deadline
         return seconds if 0 < seconds <= self._plan.skew - self._skewed else 0.0
@@ -190,13 +224,18 @@ class Director(trio.abc.Instrument):
         self._at_position()
         self._count_step()
 
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count, where nobody can say when all tasks wait: *task* does now, or has the next step due."""
+        if self._is_live and not self._is_over and task in self._alive:
+            self._at_position()
+
     def _count_step(self) -> None:
         self.steps += 1
         if self.steps == self._max_steps:
             self._give_up("LIVELOCK", f"it took more than {self._max_steps} steps")
 
     def before_io_wait(self, timeout: float) -> None:
-        if self._is_over or self._main is None or self._queue:
+        if self._is_over or self._is_live or self._main is None or self._queue:
             return
         statistics = trio.lowlevel.current_statistics()
         if statistics.tasks_runnable:
@@ -210,6 +249,10 @@ class Director(trio.abc.Instrument):
             return
         self._hung = 0
         self._at_position()
+
+    def note_stuck(self, text: str) -> None:
+        """Note that a step does not end."""
+        self.gave_up["LIVELOCK"] = text
 
     def _describe(self) -> str:
         waits = (f"{name!r} waits at {place_of(task)}" for task, name in self._alive.items())
@@ -225,6 +268,7 @@ class Director(trio.abc.Instrument):
 
     def _note_cancel(self, task: trio.lowlevel.Task) -> None:
         """Note that a cancel comes out of what *task* waits for."""
+        self.cancels.given(task)
         if (place := own_place(task)) is not None and len(self.strikes) < _MOST_STRIKES:
             self.strikes.append((len(self._history.events), f"   cancelled: {place}"))
         if self._covers:
@@ -235,12 +279,27 @@ class Director(trio.abc.Instrument):
 
     def _at_position(self) -> None:
         position, self.position = self.position, self.position + 1
+        if self._is_live:
+            self._at_live_position()
+            return
         if self._records:
             self._note_targets(position)
+        if self._looks_on and self.fired:
+            self._note_cleanups(position)
         for fault in self._faults.pop(position, ()) if self._faults else ():
             index = len(self._history.events)
             if not self.is_crashed and self._do(fault):
                 self._note_fired(fault, index)
+
+    def _at_live_position(self) -> None:
+        """Do what is due by the positions that each scope has seen while it was open."""
+        named = self.world.scopes if self.world is not None else ()
+        for name in (ROOT, *named):
+            seen = self._seen[name] = self._seen.get(name, -1) + 1
+            self.targets[name] = (0, seen)
+            for fault in self._faults.get(seen, ()):
+                if (fault.target or ROOT) == name and self._do(fault):
+                    self._note_fired(fault, len(self._history.events))
 
     def _note_fired(self, fault: Fault, index: int) -> None:
         self.fired.append(fault)
@@ -259,21 +318,40 @@ class Director(trio.abc.Instrument):
         for name, _ in self._scopes():
             first, _ = self.targets.get(name, (position, position))
             self.targets[name] = (first, position)
+        for name in self.world.actions if self.world is not None else ():
+            first, _ = self.actions.get(name, (position, position))
+            self.actions[name] = (first, position)
         waiting = (task for task in self._alive if task not in self._queue)
         self.blocked.append(tuple(self._alive[t] for t in waiting if waits_in_own_code(t)))
+
+    def _note_cleanups(self, position: int) -> None:
+        """Note who waits now though he was cancelled: there a second fault tells something new."""
+        for task in self._alive:
+            if task in self._queue or not self.cancels.is_given(task):
+                continue
+            if (place := own_place(task)) is not None:
+                self.cleanups.setdefault(place, position)
 
     def _do(self, fault: Fault) -> bool:
         match fault.kind:
             case "cancel":
                 return self._cancel(fault)
+            case "call":
+                if self.world is not None and fault.target in self.world.actions:
+                    self._calling += 1
+                    trio.lowlevel.spawn_system_task(self._call, self.world, fault, name=str(fault))
+                return False  # it is noted when it is called
             case "raise":
                 task = {name: task for task, name in self._alive.items()}.get(fault.target)
                 if task is None or task in self._queue or not self._controls:
                     return False
                 return raise_in(task, InjectedError(str(fault)))
             case "interrupt":
+                self.cancels.note_interrupt(self._main)
                 signal.raise_signal(signal.SIGINT)
             case "jump":
+                if self._clock is None:
+                    return False
                 self._clock.jump(fault.seconds)
                 self.jumped += fault.seconds
             case "crash":
@@ -287,9 +365,21 @@ class Director(trio.abc.Instrument):
         if scope is None:
             return False
         if fault.target == ROOT and self.cancelled_at is None:
-            self.cancelled_at = self._clock.current_time()
+            self.cancelled_at = trio.current_time() - self._began
         scope.cancel(reason=str(fault))
         return True
+
+    async def _call(self, world: World, fault: Fault) -> None:  # noqa: ASYNC910 - takes no time
+        """Call an action, and keep what it raises: out of a system task it would end Trio."""
+        self._calling -= 1
+        act = world.actions.get(fault.target)
+        if act is None:
+            return  # noqa: ASYNC910 - the block is over: in a batch, a step came in between
+        self._note_fired(fault, len(self._history.events))
+        try:
+            act()
+        except Exception as error:
+            self.gave_up["RAISED"] = f"{type(error).__name__}: {error}, out of {fault}"
 
     def _crash(self, *, torn: bool) -> None:
         """Let nothing from here on have an effect that lasts; then unwind, for Trio's sake."""
@@ -313,5 +403,3 @@ class Director(trio.abc.Instrument):
         """Note what the running step shares with others."""
         if self.on_touch is not None:
             self.on_touch(what, write)
-
-    on_touch: Callable[[Hashable, bool], Any] | None = None

@@ -5,11 +5,13 @@ Within one process a set of texts always comes in the same order, so a scenario 
 looks repeatable, until the plan that it printed is tried the next day.
 """
 
+import functools
 import importlib
 import importlib.util
 import inspect
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -18,40 +20,62 @@ from typing import Any, Final
 from greenroom.runtime.testing.simulate import simulate
 from greenroom.runtime.testing.world import Scenario
 
-__all__ = ["other_log"]
+__all__ = ["other_logs"]
 
 _PROGRAM: Final = "from greenroom.runtime.testing.elsewhere import answer; answer()"
+_HASHES: Final = ("1", "2", "3")
 _MARK: Final = "\n--log--\n"
 
 
-def other_log(scenario: Scenario) -> str | None:
+def other_logs(scenario: Scenario) -> tuple[str, ...]:
     """
-    Return the log of *scenario*, as it comes, in a process with other hashes.
+    Return the logs of *scenario*, as it comes, in processes with other hashes.
 
-    None if no other process can find it: it is not a function at the top of a module that can be
-    imported.
+    There are some, as a small set may come in the same order by chance. None at all if no other process can find it: it is not a function at the top of a module that can be
+    imported, nor a `functools.partial` of one, with arguments that can be pickled.
     """
-    module, name = getattr(scenario, "__module__", ""), getattr(scenario, "__qualname__", "")
-    if not name.isidentifier() or module in ("", "__main__"):
-        return None
-    hashes = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
-    done = subprocess.run(
+    function, given = _parts(scenario)
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    if not name.isidentifier() or module in ("", "__main__") or given is None:
+        return ()
+    what = json.dumps([sys.path, module, inspect.getsourcefile(function), name, given])
+    own = os.environ.get("PYTHONHASHSEED")
+    processes = [_begin(hashes) for hashes in _HASHES if hashes != own]
+    answers = [process.communicate(what)[0].partition(_MARK) for process in processes]
+    return tuple(log for _, mark, log in answers if mark)
+
+
+def _begin(hashes: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
         [sys.executable, "-c", _PROGRAM],
-        input=json.dumps([sys.path, module, inspect.getsourcefile(scenario), name]),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         env={**os.environ, "PYTHONHASHSEED": hashes},
-        check=False,
     )
-    _, mark, log = done.stdout.partition(_MARK)
-    return log if mark else None
+
+
+def _parts(scenario: Scenario) -> tuple[Any, str | None]:
+    """Return the function that *scenario* calls, and what it is given, pickled; None if it can't be."""
+    if not isinstance(scenario, functools.partial):
+        return scenario, ""
+    try:
+        given = pickle.dumps((scenario.args, scenario.keywords))
+    except Exception:  # whatever the arguments raise
+        return scenario.func, None
+    return scenario.func, given.hex()
 
 
 def answer() -> None:
     """Print the log of the scenario that standard input names; run in the other process."""
-    sys.path[:], module, file, name = json.load(sys.stdin)
+    sys.path[:], module, file, name, given = json.load(sys.stdin)
     found = getattr(_imported(module, file), name)
-    report = simulate(getattr(found, "scenario", found))
+    scenario = getattr(found, "scenario", found)
+    if given:
+        args, keywords = pickle.loads(bytes.fromhex(given))
+        scenario = functools.partial(scenario, *args, **keywords)
+    report = simulate(scenario)
     sys.stdout.write(_MARK + report.log)
 
 

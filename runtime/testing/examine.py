@@ -1,12 +1,12 @@
 """All that the kit can do to a scenario, in an order that finds the simplest story first."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
 
-from greenroom.runtime.testing.elsewhere import other_log
+from greenroom.runtime.testing.elsewhere import other_logs
 from greenroom.runtime.testing.explore import SKEW, orders
 from greenroom.runtime.testing.history import LAWS, Law
 from greenroom.runtime.testing.plan import Fault, FaultKind, Plan
@@ -17,11 +17,12 @@ from greenroom.runtime.testing.sweep import (
     FAULTS,
     collected,
     difference,
+    is_much_the_same,
     repeated,
     seconds_of,
     singles,
 )
-from greenroom.runtime.testing.world import Scenario
+from greenroom.runtime.testing.world import ROOT, Scenario
 
 __all__ = ["PAIRS", "RUNS", "ExamineReport", "examine"]
 
@@ -52,8 +53,7 @@ class ExamineReport(RunsReport):
         return (
             f"swept {self.faults} faults at {self.positions} positions, "
             f"explored {self.orders} orders, tried {self.pairs} pairs of faults"
-            + ", compared with another process"
-            * self.elsewhere
+            + (", compared with another process" if self.elsewhere else "")
         )
 
 
@@ -73,8 +73,10 @@ def examine(
     """
     Try all on *scenario*, until something is wrong: the simplest story is found first.
 
-    As it comes; again, to see that it can be repeated; each single fault; other orders; pairs of a
-    cancel and something that comes while all is cleaned up; and at last in another process.
+    As it comes; again, to see that it can be repeated; each single fault, but for those that are
+    much the same as others, as an error that comes later out of the same wait; other orders; in
+    another process; pairs of a cancel and something that comes while all is cleaned up, first one
+    for each place that cleans up; and at last the rest of the single faults.
 
     Args:
         scenario: An async function of a `World`.
@@ -99,9 +101,10 @@ def examine(
         inquiry.look_at(inquiry.base)
         inquiry.try_singles(faults, targets)
         inquiry.try_orders(orders)
+        if elsewhere and not inquiry.failures:
+            inquiry.try_elsewhere()
         inquiry.try_pairs(pairs)
-    if elsewhere and not inquiry.failures:
-        inquiry.try_elsewhere()
+        inquiry.try_singles(faults, targets, again=True)
     return ExamineReport(
         runs=inquiry.runs,
         failures=tuple(inquiry.failures),
@@ -112,6 +115,13 @@ def examine(
         elsewhere=inquiry.is_compared,
         missed_awaits=missed(cover, inquiry.reached) if cover and not inquiry.failures else (),
     )
+
+
+def _rank(fault: Fault) -> int:
+    """Return how late *fault* is tried: first those of which there are few, and which tell much."""
+    if fault.kind == "cancel":
+        return 0 if fault.target == ROOT else 3
+    return {"fail": 1, "interrupt": 2}.get(fault.kind, 4)
 
 
 class _Inquiry:
@@ -127,7 +137,7 @@ class _Inquiry:
         self.reached: set[tuple[str, int]] = set()
         self._scenario = scenario
         self._rules = rules
-        self._cancelled: list[tuple[Fault, int]] = []  # each cancel of the sweep, and its positions
+        self._cancelled: list[tuple[Fault, Report]] = []  # each cancel of the sweep, and its run
 
     def look_at(self, report: Report) -> None:
         self.reached |= report.reached
@@ -141,14 +151,20 @@ class _Inquiry:
         self.look_at(report)
         return report
 
-    def try_singles(self, kinds: Sequence[FaultKind], targets: Sequence[str] | None) -> None:
+    def try_singles(
+        self, kinds: Sequence[FaultKind], targets: Sequence[str] | None, *, again: bool = False
+    ) -> None:
+        """Try each, but for those that are much the same as others: they come *again*, and last."""
         crashes = self._rules.recovery is not None
-        for fault in singles(self.base, kinds, targets, crashes=crashes):
+        faults = singles(self.base, kinds, targets, crashes=crashes)
+        for fault in sorted(faults, key=_rank):
             if self.failures:
                 return
+            if is_much_the_same(self.base, fault) != again:
+                continue
             report = self._try(Plan((fault,)), "faults")
             if fault.kind == "cancel":
-                self._cancelled.append((fault, report.positions))
+                self._cancelled.append((fault, attrs.evolve(report, events=(), strikes=())))
 
     def try_orders(self, count: int) -> None:
         for plan in orders(self.base, seed=0, skew=SKEW, count=count):
@@ -159,19 +175,32 @@ class _Inquiry:
     def try_pairs(self, count: int) -> None:
         pairs = [
             (first, second)
-            for first, positions in self._cancelled
-            for second in seconds_of(first, positions, _AFTER)
+            for first, report in self._cancelled
+            for second in seconds_of(first, range(first.position + 1, report.positions), _AFTER)
         ]
         if len(pairs) > count:
             pairs = random.Random(0).sample(pairs, count)
-        for pair in pairs:
+        for pair in [*self._into_cleanups(), *pairs][:count]:
             if self.failures:
                 return
             self._try(Plan(pair), "pairs")
 
+    def _into_cleanups(self) -> Iterator[tuple[Fault, Fault]]:
+        """Return an iterator over pairs of which the second comes into a cleanup, once for each."""
+        seen: set[tuple[str, FaultKind]] = set()
+        for first, report in self._cancelled:
+            for place, position in report.cleanups.items():
+                for kind in _AFTER:
+                    if (place, kind) not in seen:
+                        seen.add((place, kind))
+                        for second in seconds_of(first, (position,), (kind,)):
+                            yield first, second
+
     def try_elsewhere(self) -> None:
-        log = other_log(self._scenario)
-        self.is_compared = log is not None
-        if log is not None and log != self.base.log:
-            text = f"in another process {difference(self.base.log, log)}"
-            self.failures.append(attrs.evolve(self.base, problems=(Problem("FICKLE", text),)))
+        logs = other_logs(self._scenario)
+        self.is_compared = bool(logs)
+        for log in logs:
+            if log != self.base.log:
+                text = f"in another process {difference(self.base.log, log)}"
+                self.failures.append(attrs.evolve(self.base, problems=(Problem("FICKLE", text),)))
+                return

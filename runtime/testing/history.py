@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 import attrs
+import trio
 
+from greenroom.runtime.errors import (
+    ActorCrashed,
+    ActorRestarted,
+    ActorStopped,
+    Interrupted,
+    RequestError,
+)
 from greenroom.runtime.events import (
     ActorEnded,
     ActorRestarting,
@@ -23,6 +31,7 @@ from greenroom.runtime.events import (
     HandlerStarted,
 )
 from greenroom.runtime.frames import Request, StreamRequest
+from greenroom.runtime.groups import leaves
 
 __all__ = ["LAWS", "History", "Law", "law"]
 
@@ -156,6 +165,36 @@ def _no_storm(history: History) -> Iterator[str]:
             yield f"{actor!r} was restarted {times} times, at most {MOST_RESTARTS} are sane"
 
 
+_MISTAKES: Final = (
+    RequestError,
+    AssertionError,
+    AttributeError,
+    NameError,
+    TypeError,
+    trio.BrokenResourceError,
+    trio.BusyResourceError,
+    trio.ClosedResourceError,
+)
+
+
+@law("no supervised actor is restarted because of a mistake in its code")
+def _no_mistake(history: History) -> Iterator[str]:
+    """
+    Look for crashes that nobody means, and that a supervisor would hide.
+
+    A child that crashes because it was told to, or because the one that it asked crashed, is meant.
+    """
+    for event in history.of(ActorRestarting):
+        for error in leaves(event.error) if event.error is not None else ():
+            cause = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            others = isinstance(cause, ActorRestarted | ActorCrashed | Interrupted)
+            others = others or (isinstance(cause, ActorStopped) and cause.reason == "crashed")
+            if isinstance(cause, _MISTAKES) and not others:
+                yield f"{event.actor!r} crashed: {type(error).__name__}: {error}"
+
+
 LAWS: Final = (
     _ends,
     _handled,
@@ -164,4 +203,5 @@ LAWS: Final = (
     _in_time,
     _none_lost,
     _no_storm,
+    _no_mistake,
 )

@@ -51,15 +51,27 @@ def problems_of(
         took = run.seconds - director.cancelled_at - director.jumped
         if took > cancel_budget:
             yield Problem("LATENCY", f"it took {took:g} s to end after its cancel")
+    for text in director.cancels.swallowed if not director.gave_up else ():
+        yield Problem("SWALLOWED", text)
+    if director.cancels.expects_interrupt and not _has_interrupt(run.error):
+        text = "Ctrl-C came, and no KeyboardInterrupt came out"
+        if KeyboardInterrupt not in expect:
+            yield Problem("SWALLOWED", f"{text}; expect=(KeyboardInterrupt,) says that it need not")
     for one in laws:
         for breach in one.breaches(run.history):
             yield Problem("LAW", f"{one.name}: {breach}")
     for name, is_free in run.world.owned if run.world is not None else ():
         if not is_free():
             yield Problem("HELD", f"{name} is not free at the end")
+    for name in director.strays:
+        yield Problem("STRAYS", f"the system task {name!r} goes on when all is over")
     for leak in (*run.generators, *leaks.found):
         kind, _, text = leak.partition(": ")
         yield Problem(f"LEAK_{kind.upper()}", text)
+
+
+def _has_interrupt(error: BaseException | None) -> bool:
+    return error is not None and any(isinstance(e, KeyboardInterrupt) for e in leaves(error))
 
 
 def _is_allowed(error: BaseException, allowed: tuple[type[BaseException], ...]) -> bool:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 from weakref import WeakSet
 
-__all__ = ["Leaks"]
+__all__ = ["Leaks", "forget"]
 
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 
@@ -34,6 +34,25 @@ def _descriptors() -> frozenset[str]:
         except OSError:
             continue  # the listing's own
     return frozenset(found)
+
+
+def forget() -> None:
+    """
+    Collect what a run with leaks left behind, without a word.
+
+    It was said already, and is not to be found once more, by the run that comes next.
+    """
+    hook, sys.unraisablehook = sys.unraisablehook, _say_nothing
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
+    finally:
+        sys.unraisablehook = hook
+
+
+def _say_nothing(_: Any) -> None:
+    pass
 
 
 class Leaks:

@@ -20,7 +20,9 @@ have.
 
 The modes: in ``one``, which is not written, a task makes one step and then all are asked again, as
 if any of them could be slow; in ``batch`` those that are runnable make a step each, in another order,
-as Trio does it today; ``public`` leaves the order to Trio, and repeats nothing.
+as Trio does it today; ``public`` leaves the order to Trio, and repeats nothing. ``live`` does that
+too, and runs in real time with real threads and sockets. Positions are then those before and after
+each step of a task while the target is open, since what comes before it has another length each time.
 """
 
 import math
@@ -31,12 +33,12 @@ import attrs
 
 __all__ = ["Fault", "FaultKind", "Mode", "Plan", "PolicyName"]
 
-FaultKind: TypeAlias = Literal["cancel", "raise", "fail", "interrupt", "jump", "crash"]
+FaultKind: TypeAlias = Literal["cancel", "call", "raise", "fail", "interrupt", "jump", "crash"]
 PolicyName: TypeAlias = Literal["fifo", "random", "pct"]
-Mode: TypeAlias = Literal["one", "batch", "public"]
+Mode: TypeAlias = Literal["one", "batch", "public", "live"]
 
 _FAULT: Final = re.compile(r"(?P<kind>[a-z]+)(\((?P<target>[^()]*)\))?@(?P<position>\d+)")
-_WITH_TARGET: Final = ("cancel", "raise", "fail")
+_WITH_TARGET: Final = ("cancel", "call", "raise", "fail")
 TORN: Final = "torn"
 
 
@@ -51,14 +53,15 @@ class Fault:
 
     kind: FaultKind
     """
-    ``cancel``: a scope; ``raise``: an exception out of the await of a blocked task; ``fail``: one out
-    of a `fault_point`; ``interrupt``: Ctrl-C; ``jump``: of the clock; ``crash``: of the process.
+    ``cancel``: a scope; ``call``: what the scenario offers as an action; ``raise``: an exception out
+    of the await of a blocked task; ``fail``: one out of a `fault_point`; ``interrupt``: Ctrl-C;
+    ``jump``: of the clock; ``crash``: of the process.
     """
     position: int = attrs.field(validator=_check_position)
     target: str = ""
     """
-    Of a ``cancel``: the name of the scope, or ``root``; of a ``raise``: the name of the task; of a
-    ``fail``: the name of the point; of a ``crash``: ``torn``, or nothing.
+    Of a ``cancel``: the name of the scope, or ``root``; of a ``call``: that of the action; of a
+    ``raise``: that of the task; of a ``fail``: that of the point; of a ``crash``: ``torn``, or nothing.
     """
     seconds: float = 0.0
     """Of a ``jump``."""
@@ -159,7 +162,7 @@ class Plan:
                     policy, (seed, depth, steps) = "pct", _numbers(part, rest, 3)
                 case "skew":
                     skew = _seconds(part, rest)
-                case "batch" | "public" if not rest:
+                case "batch" | "public" | "live" if not rest:
                     mode = word
                 case _:
                     faults += [Fault.parse(item) for item in (word, *rest)]

@@ -48,6 +48,8 @@ class Report:
     open: the root, the named ones, and those of nurseries that the scenario's own code opened. Of a
     run without faults only.
     """
+    actions: dict[str, tuple[int, int]]
+    """The actions that a call can be for, likewise."""
     blocked: tuple[tuple[str, ...], ...]
     """
     For each position, the names of the tasks that wait in the scenario's own code, which an error
@@ -59,6 +61,11 @@ class Report:
     """The faults that came."""
     reached: frozenset[tuple[str, int]]
     """The lines of awaits that a cancel came out of, each with its file; only if they were asked for."""
+    cleanups: dict[str, int]
+    """
+    The places at which a task waited after it had been cancelled, each with the first position of
+    that. Of a run with one cancel and nothing else only.
+    """
     seconds: float
     """Of virtual time."""
     events: tuple[Event, ...] = attrs.field(eq=False, repr=False)

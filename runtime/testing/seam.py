@@ -18,7 +18,18 @@ from typing import Any, Final, NoReturn, Protocol
 
 import trio
 
-__all__ = ["SeamMismatch", "cancel_is_due", "check", "hold", "raise_in", "taken_over"]
+__all__ = [
+    "SeamMismatch",
+    "cancel_is_due",
+    "check",
+    "has_returned",
+    "hold",
+    "is_open",
+    "owed_to",
+    "raise_in",
+    "refuse_trio",
+    "taken_over",
+]
 
 _EXPECTED: Final = "1454cf8b54b0ad4bd447706b3af99672c7e089ffce9d96a7b57a1e8d96efc9dc"
 _ESCAPE: Final = "GREENROOM_TRUST_TRIO"
@@ -103,6 +114,34 @@ def cancel_is_due(task: trio.lowlevel.Task) -> bool:
     return isinstance(error, trio.Cancelled)
 
 
+def owed_to(task: trio.lowlevel.Task) -> trio.CancelScope | None:
+    """
+    Return the scope that a cancel given to *task* now has to come out to; None if none is cancelled.
+
+    That is the outermost of those that are cancelled, up to the next shield.
+    """
+    status: Any = getattr(task, "_cancel_status", None)
+    if status is None or not status.effectively_cancelled:
+        return None
+    while status.parent_cancellation_is_visible_to_us and status.parent.effectively_cancelled:
+        status = status.parent
+    scope: trio.CancelScope = status._scope
+    return scope
+
+
+def is_open(scope: trio.CancelScope) -> bool:
+    """Tell whether the block of *scope* has begun and not ended."""
+    return getattr(scope, "_cancel_status", None) is not None
+
+
+def has_returned() -> bool:
+    """Tell whether the task that exits has returned; from within `task_exited` of an instrument."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_qualname != "Runner.task_exited":
+        frame = frame.f_back
+    return frame is not None and hasattr(frame.f_locals["outcome"], "value")
+
+
 def raise_in(task: trio.lowlevel.Task, error: BaseException) -> bool:
     """
     Raise *error* out of what *task* waits for, as Trio raises a cancel; tell whether it could.
@@ -118,3 +157,8 @@ def raise_in(task: trio.lowlevel.Task, error: BaseException) -> bool:
 
     getattr(task, "_attempt_abort")(raise_error)  # noqa: B009 - private, and only here
     return True
+
+
+def refuse_trio() -> None:
+    """Have Trio refuse, in this thread, what waits for Trio's own: as it does in that one."""
+    scheduler().GLOBAL_RUN_CONTEXT.task = None

@@ -9,7 +9,7 @@ same run.
 import contextlib
 import random
 import traceback
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Final
 
 import attrs
@@ -17,19 +17,23 @@ import trio
 import trio.testing
 
 from greenroom.runtime import probes
+from greenroom.runtime.events import Observer
 from greenroom.runtime.groups import collapse, leaves
 from greenroom.runtime.system import open_runtime
 from greenroom.runtime.testing.control import Policy, policy_of
 from greenroom.runtime.testing.director import Director
 from greenroom.runtime.testing.history import LAWS, History, Law
 from greenroom.runtime.testing.judge import Outcome, problems_of
-from greenroom.runtime.testing.leaks import Leaks
+from greenroom.runtime.testing.leaks import Leaks, forget
 from greenroom.runtime.testing.plan import Plan
 from greenroom.runtime.testing.report import Problem, Report
+from greenroom.runtime.testing.scout import Scout
 from greenroom.runtime.testing.seam import check as check_seam
 from greenroom.runtime.testing.seam import taken_over
+from greenroom.runtime.testing.store import Crashable
+from greenroom.runtime.testing.stuck import watched_for_stuck_steps
 from greenroom.runtime.testing.threads import VirtualThreads
-from greenroom.runtime.testing.world import Crashable, Scenario, World
+from greenroom.runtime.testing.world import Scenario, World
 
 __all__ = ["Rules", "kept", "run_once", "simulate"]
 
@@ -98,7 +102,14 @@ def simulate(
 
 def run_once(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None = None) -> Report:
     """Run *scenario* as `simulate` does; *policy* chooses in place of the one that the plan names."""
-    if plan.mode != "public":
+    report = _run(scenario, plan, rules, policy)
+    if report.problems or any(fault.kind == "crash" for fault in report.fired):
+        forget()
+    return report
+
+
+def _run(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None) -> Report:
+    if plan.mode in ("one", "batch"):
         check_seam()
     first = _Life(plan, rules, policy or policy_of(plan))
     problems = first.live(scenario)
@@ -119,10 +130,12 @@ def run_once(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None
         steps=sum(life.director.steps for life in lives),
         positions=director.position,
         targets=director.targets,
+        actions=director.actions,
         blocked=tuple(director.blocked),
         points=director.points,
         fired=tuple(director.fired),
         reached=frozenset(director.reached),
+        cleanups=director.cleanups,
         seconds=sum(life.outcome.seconds for life in lives),
         events=tuple(event for life in lives for event in life.outcome.history.events),
         strikes=tuple(director.strikes),
@@ -139,12 +152,13 @@ class _Life:
         policy: Policy,
         durables: dict[str, Crashable] | None = None,
     ) -> None:
+        self._scout = policy if isinstance(policy, Scout) else None
         self.outcome = Outcome(History())
         self.durables: dict[str, Crashable] = {} if durables is None else durables
         self._rules = rules
         self._plan = plan
         self._number = 1 if durables is None else 2
-        self._clock = trio.testing.MockClock(autojump_threshold=0)
+        self._clock = None if plan.mode == "live" else trio.testing.MockClock(autojump_threshold=0)
         self.director = Director(
             plan,
             policy,
@@ -153,6 +167,8 @@ class _Life:
             max_steps=rules.max_steps,
             covers=rules.covers,
         )
+        if self._scout is not None:
+            self._scout.attach(self.director)
 
     def live(self, scenario: Scenario) -> tuple[Problem, ...]:
         """Run *scenario*, and return what is wrong with the run."""
@@ -162,10 +178,10 @@ class _Life:
         try:
             with Leaks() as leaks:
                 try:
-                    with self._controlled():
-                        trio.run(
-                            self._main, scenario, leaks, clock=self._clock, instruments=[director]
-                        )
+                    with self._controlled(), self._watched():
+                        instruments = [director, *filter(None, [self._scout])]
+                        clock = self._clock
+                        trio.run(self._main, scenario, leaks, clock=clock, instruments=instruments)
                 except BaseException as error:  # noqa: ASYNC103 - outside of the run; reported
                     outcome.error = kept(error)
         finally:
@@ -182,19 +198,35 @@ class _Life:
             )
         )
 
-    def _controlled(self) -> contextlib.AbstractContextManager[None]:
-        if self._plan.mode == "public":
+    @contextlib.contextmanager
+    def _controlled(self) -> Generator[None]:
+        if self._plan.mode in ("public", "live"):
+            yield
+            return
+        threads = VirtualThreads(self._rules.thread_seconds)
+        watching = contextlib.nullcontext() if self._scout is None else self._scout.watching()
+        with taken_over(self.director, threads.start), watching:
+            yield
+
+    def _watched(self) -> contextlib.AbstractContextManager[None]:
+        if self._plan.mode == "live":  # where a wait takes real time, and is no step
             return contextlib.nullcontext()
-        return taken_over(self.director, VirtualThreads(self._rules.thread_seconds).start)
+        director = self.director
+        return watched_for_stuck_steps(lambda: director.steps, director.note_stuck)
 
     async def _main(self, scenario: Scenario, leaks: Leaks) -> None:
         director, outcome, rules = self.director, self.outcome, self._rules
         leaks.watch_generators()
         probes.listener.set(director)
         director.begin(trio.lowlevel.current_task())
+        if self._scout is not None:
+            self._scout.begin(1)
         try:
             with director.root:
-                async with open_runtime(observers=[outcome.history], seed=rules.seed) as runtime:
+                observers: list[Observer] = [outcome.history, director.cancels]
+                if self._scout is not None:
+                    observers.append(self._scout.hear)
+                async with open_runtime(observers=observers, seed=rules.seed) as runtime:
                     outcome.world = director.world = World(
                         runtime,
                         outcome.history,
@@ -202,13 +234,14 @@ class _Life:
                         life=self._number,
                         durables=self.durables,
                         latency=None if self._plan.policy == "fifo" else self._latency(),
+                        scope_ended=director.cancels.check_scope,
                     )
                     # a position before its first step: a cancel may be older than the scenario
                     await trio.lowlevel.cancel_shielded_checkpoint()
                     await scenario(outcome.world)
+                    director.cancels.check_scenario()
         finally:
-            director.end()
-            outcome.seconds = self._clock.current_time()
+            outcome.seconds = director.end()
             outcome.generators = leaks.open_generators()
 
     def _latency(self) -> random.Random:

@@ -6,8 +6,9 @@ cancel, a signal or an error of something waited for can come from outside.
 """
 
 import gc
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final
 
 import attrs
@@ -16,11 +17,20 @@ from greenroom.runtime.testing.history import LAWS, Law
 from greenroom.runtime.testing.plan import Fault, FaultKind, Plan
 from greenroom.runtime.testing.report import Report, RunsReport
 from greenroom.runtime.testing.simulate import CANCEL_BUDGET, Rules, run_once
-from greenroom.runtime.testing.world import ROOT, Scenario
+from greenroom.runtime.testing.world import MAIN, ROOT, Scenario
 
-__all__ = ["FAULTS", "SweepReport", "collected", "seconds_of", "singles", "sweep"]
+__all__ = [
+    "FAULTS",
+    "SweepReport",
+    "check_stride",
+    "collected",
+    "is_much_the_same",
+    "seconds_of",
+    "singles",
+    "sweep",
+]
 
-FAULTS: Final[tuple[FaultKind, ...]] = ("cancel", "raise", "fail", "interrupt", "crash")
+FAULTS: Final[tuple[FaultKind, ...]] = ("cancel", "call", "raise", "fail", "interrupt", "crash")
 JUMP: Final = 5.0
 
 
@@ -29,9 +39,13 @@ class SweepReport(RunsReport):
     """What the runs of a sweep came to."""
 
     positions: int
-    """Of the run without faults."""
+    """Of the run without faults; of a `sweep_live`, those at which a run was cancelled."""
     missed_awaits: tuple[str, ...] = ()
     """The awaits of the modules to be covered that no cancel came out of, each as ``file:line``."""
+
+    def summary(self) -> str:
+        """Return how much was tried, in a few words."""
+        return f"{self.runs} runs, {self.positions} positions"
 
 
 def sweep(
@@ -40,6 +54,8 @@ def sweep(
     faults: Sequence[FaultKind] = FAULTS,
     then: Sequence[FaultKind] = (),
     targets: Sequence[str] | None = None,
+    order: Plan | str = "",
+    stride: int = 1,
     laws: Sequence[Law] = LAWS,
     stop_after: int = 1,
     expect: tuple[type[BaseException], ...] = (),
@@ -51,11 +67,14 @@ def sweep(
 
     Args:
         scenario: An async function of a `World`.
-        faults: Which kinds: ``"cancel"``, ``"raise"``, ``"fail"``, ``"interrupt"``, and ``"crash"``,
-            which needs a *recovery*.
+        faults: Which kinds: ``"cancel"``, ``"call"`` (see `World.action`), ``"raise"``, ``"fail"``,
+            ``"interrupt"``, and ``"crash"``, which needs a *recovery*.
         then: Which kinds come second, at each position after each cancel, while all is cleaned up:
             ``"cancel"`` of the root, ``"interrupt"``, ``"jump"`` by 5 s.
         targets: The scopes to cancel; by default the root, each named scope, and each nursery.
+        order: The order of tasks that is swept, as ``"random 7"`` or ``"pct 7 3 100"``; a plan
+            without faults.
+        stride: Only every so many faults are tried, int >= 1.
         laws: What has to hold.
         stop_after: How many runs with something wrong are enough.
         expect: Exceptions that the scenario may end by, beside those that faults bring.
@@ -63,12 +82,20 @@ def sweep(
         recovery: See `simulate`.
 
     Raises:
+        ValueError: *order* has faults, or an order that can't be repeated; *stride* is out of range.
         AssertionError: the scenario is not the same when it is run again, so that a plan would not
             repeat what it found; the text has the first line of the log that differs.
     """
+    order = Plan.parse(order) if isinstance(order, str) else order
+    if order.faults or order.mode in ("public", "live"):
+        raise ValueError(
+            f"order must be a plan that can be repeated and has no faults, such as 'random 7', "
+            f"not {str(order)!r}"
+        )
+    check_stride(stride)
     rules = Rules(laws=laws, cancel_budget=cancel_budget, expect=expect, recovery=recovery)
     with collected():
-        base = repeated(scenario, rules)
+        base = repeated(scenario, rules, order)
         failures = [base] if base.problems else []
         runs = 2
 
@@ -80,15 +107,22 @@ def sweep(
                 failures.append(report)
             return report
 
-        for fault in singles(base, faults, targets, crashes=recovery is not None):
+        every = singles(base, faults, targets, crashes=recovery is not None)
+        for fault in islice(every, 0, None, stride):
             if len(failures) >= stop_after:
                 break
-            report = once(Plan((fault,)))
+            report = once(attrs.evolve(order, faults=(fault,)))
             if fault.kind == "cancel" and report.ok:
-                for second in seconds_of(fault, report.positions, then):
+                for second in seconds_of(fault, range(fault.position + 1, report.positions), then):
                     if len(failures) < stop_after:
-                        once(Plan((fault, second)))
+                        once(attrs.evolve(order, faults=(fault, second)))
         return SweepReport(runs=runs, failures=tuple(failures), positions=base.positions)
+
+
+def check_stride(stride: int) -> None:
+    """Raise ValueError for a *stride* that leads nowhere."""
+    if not (isinstance(stride, int) and stride >= 1):
+        raise ValueError(f"stride must be an int >= 1, not {stride!r}")
 
 
 @contextmanager
@@ -102,9 +136,9 @@ def collected() -> Generator[None]:
         gc.unfreeze()
 
 
-def repeated(scenario: Scenario, rules: Rules) -> Report:
-    """Run *scenario* twice as it comes; AssertionError if it was not the same."""
-    base, again = (run_once(scenario, Plan(), rules) for _ in range(2))
+def repeated(scenario: Scenario, rules: Rules, order: Plan | None = None) -> Report:
+    """Run *scenario* twice in *order*, or as it comes; AssertionError if it was not the same."""
+    base, again = (run_once(scenario, order or Plan(), rules) for _ in range(2))
     if base.log != again.log:
         raise AssertionError(difference(base.log, again.log))
     return base
@@ -125,6 +159,10 @@ def singles(
                     if targets is None or target in targets:
                         for position in range(first, last + 1):
                             yield Fault("cancel", position, target)
+            case "call":
+                for name, (first, last) in base.actions.items():
+                    for position in range(first, last + 1):
+                        yield Fault("call", position, name)
             case "raise":
                 for position, names in enumerate(base.blocked):
                     for name in names:
@@ -146,8 +184,27 @@ def singles(
                 )
 
 
-def seconds_of(first: Fault, positions: int, kinds: Sequence[FaultKind]) -> Iterator[Fault]:
-    """Return an iterator over the faults of *kinds* after *first*, in its run of *positions*."""
+def is_much_the_same(base: Report, fault: Fault) -> bool:
+    """
+    Tell whether *fault* differs little from others, so that it can come last.
+
+    That is an error or a signal out of a wait that went on before and after, and the cancel of a
+    scope that is open for just as long as another.
+    """
+    if fault.kind == "cancel":
+        first = next(
+            name for name, span in base.targets.items() if span == base.targets[fault.target]
+        )
+        return first != fault.target
+    name = {"raise": fault.target, "interrupt": MAIN}.get(fault.kind)
+    around = base.blocked[max(0, fault.position - 1) : fault.position + 2]
+    return len(around) == 3 and all(name in names for names in around)
+
+
+def seconds_of(
+    first: Fault, positions: Iterable[int], kinds: Sequence[FaultKind]
+) -> Iterator[Fault]:
+    """Return an iterator over the faults of *kinds* that may come after *first*, at *positions*."""
     make: dict[str, Callable[[int], Fault]] = {
         "cancel": lambda position: Fault("cancel", position, ROOT),
         "interrupt": lambda position: Fault("interrupt", position),
@@ -158,7 +215,7 @@ def seconds_of(first: Fault, positions: int, kinds: Sequence[FaultKind]) -> Iter
             raise ValueError(f"then must be of {', '.join(map(repr, make))}, not {kind!r}")
         if kind == "cancel" and first.target == ROOT:
             continue  # again: does nothing
-        for position in range(first.position + 1, positions):
+        for position in positions:
             yield make[kind](position)
 
 

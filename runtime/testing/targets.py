@@ -5,7 +5,7 @@ from types import FrameType
 
 import trio
 
-__all__ = ["own_nurseries", "own_place", "waits_in_own_code"]
+__all__ = ["is_own_task", "own_nurseries", "own_place", "waits_in_own_code"]
 
 _OURS = "greenroom."
 _LIBRARIES = ("trio.", "contextlib")
@@ -27,6 +27,12 @@ def own_nurseries(task: trio.lowlevel.Task) -> list[trio.Nursery]:
     own = [frame for frame in frames if not _module(frame).startswith((_OURS, *_LIBRARIES))]
     held = {id(value) for frame in own for value in frame.f_locals.values()}
     return [nursery for nursery in task.child_nurseries if id(nursery) in held]
+
+
+def is_own_task(task: trio.lowlevel.Task) -> bool:
+    """Tell whether what *task* was started with is the scenario's own."""
+    frame, _ = next(iter(task.iter_await_frames()))
+    return not _module(frame).startswith((_OURS, *_LIBRARIES))
 
 
 def waits_in_own_code(task: trio.lowlevel.Task) -> bool:

@@ -3,28 +3,18 @@
 import random
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from typing import Final, Protocol, TypeAlias, TypeVar, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
 import trio
 
 from greenroom.runtime.system import Runtime
 from greenroom.runtime.testing.history import History
+from greenroom.runtime.testing.store import Crashable
 
-__all__ = ["ROOT", "Crashable", "Scenario", "World"]
+__all__ = ["MAIN", "ROOT", "Scenario", "World"]
 
-ROOT: Final = "root"
-
-
-class Crashable(Protocol):
-    """Something that outlives the process, as a disk does; a double of it."""
-
-    def crash(self, *, torn: bool = False) -> None:
-        """Lose what a dying process had not made durable, and hear nothing more of it."""
-        ...
-
-    def reopen(self) -> None:
-        """Be there for the next process."""
-        ...
+ROOT: Final = "root"  # the scope around all
+MAIN: Final = "main"  # the task that runs the scenario
 
 
 DurableT = TypeVar("DurableT", bound=Crashable)
@@ -50,6 +40,7 @@ class World:
         life: int = 1,
         durables: dict[str, Crashable] | None = None,
         latency: random.Random | None = None,
+        scope_ended: Callable[[str, trio.CancelScope], None] | None = None,
     ) -> None:
         """Made by `simulate`."""
         self.runtime = runtime
@@ -58,8 +49,10 @@ class World:
         self.life = life
         self.durables: dict[str, Crashable] = {} if durables is None else durables
         self.scopes: dict[str, trio.CancelScope] = {}  # the open ones, by name
+        self.actions: dict[str, Callable[[], object]] = {}  # the open ones, by name
         self.owned: list[tuple[str, Callable[[], bool]]] = []  # at most what the scenario owns
         self._latency = latency
+        self._scope_ended = scope_ended
 
     @contextmanager
     def scope(self, name: str) -> Generator[trio.CancelScope]:
@@ -72,6 +65,25 @@ class World:
                 yield scope
             finally:
                 del self.scopes[name]
+        if self._scope_ended is not None:
+            self._scope_ended(name, scope)
+
+    @contextmanager
+    def action(self, name: str, act: Callable[[], object]) -> Generator[None]:
+        """
+        Have *act* called by faults, ``call(name)@position``, while the block lasts.
+
+        It is what someone outside may do at any moment: interrupt an actor, stop it, tell it
+        something. It is called in a task of its own, before the step at that position; an exception
+        out of it is a ``RAISED``.
+        """
+        if name in self.actions:
+            raise ValueError(f"an action named {name!r} is open already; names are unique")
+        self.actions[name] = act
+        try:
+            yield
+        finally:
+            del self.actions[name]
 
     def own(self, name: str, is_free: Callable[[], bool]) -> None:
         """Have it checked at the end that the lock, pool or limiter *name* is free again."""

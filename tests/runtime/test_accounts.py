@@ -17,6 +17,7 @@ from greenroom.runtime import (
     Runtime,
     open_runtime,
 )
+from greenroom.runtime.testing import World, sweep
 from tests.runtime.cast import (
     Do,
     Echo,
@@ -30,7 +31,6 @@ from tests.runtime.cast import (
     refuse,
     stubborn,
 )
-from tests.sweep import Cut, sweep
 
 Clock = trio.testing.MockClock
 
@@ -100,10 +100,10 @@ def test_the_sums_agree_wherever_a_runtime_is_cancelled() -> None:
     """Accounting, swept: open_runtime asserts it at a normal end, and here it is at every other."""
     runtimes: list[Runtime] = []
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         runtimes.clear()
-        with cut:
-            async with open_runtime() as runtime:
+        with w.scope("cut"):
+            async with open_runtime(observers=[w.history]) as runtime:
                 runtimes.append(runtime)
                 ref = await runtime.spawn(Stagehand, capacity=1)
                 async with trio.open_nursery() as nursery:
@@ -114,7 +114,9 @@ def test_the_sums_agree_wherever_a_runtime_is_cancelled() -> None:
             accounts = runtime.accounts()
             assert accounts.pending == 0, accounts
 
-    assert sweep(scenario, name="accounts", everywhere=True) >= 40
+    report = sweep(scenario, faults=("cancel", "interrupt")).check()
+    print(f"sweep accounts: {report.summary()}")
+    assert report.runs >= 100
 
 
 async def test_a_handler_that_runs_too_long_is_named(

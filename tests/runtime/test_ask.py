@@ -15,6 +15,7 @@ from greenroom.runtime import (
     CleanupOverran,
     Emit,
     FrameSent,
+    HandlerEnded,
     NotHandled,
     Refused,
     Runtime,
@@ -540,6 +541,7 @@ async def test_a_refusal_amid_a_cancel_still_goes_to_the_asker() -> None:
                 scope.cancel()
 
     assert scope.cancelled_caught
+    assert [event.outcome for event in ledger.of(HandlerEnded)] == ["Refused"]
     ledger.check()
 
 

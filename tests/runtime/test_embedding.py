@@ -103,13 +103,15 @@ async def test_another_thread_is_told_what_to_use() -> None:
             attempt(trio.run, ref.tell, Note())
             attempt(trio.run, ref.wait_stopped)
             attempt(trio.run, runtime.spawn, Stagehand)
+            attempt(trio.run, runtime.wait_for, "nobody")
+            attempt(trio.run, runtime.topic("news").publish, Note())
 
         await trio.to_thread.run_sync(attempts)
         expected = (
             "a ref of runtime 'house' was used in another thread; there, write "
             "trio.from_thread.run(ref.ask, frame, trio_token=token)"
         )
-        assert texts == [expected] * 7
+        assert texts == [expected] * 9
         token = trio.lowlevel.current_trio_token()
         reply: list[str] = []
 

@@ -52,7 +52,10 @@ async def test_an_interrupt_takes_what_runs_and_what_is_queued(autojump_clock: C
 
     assert outcomes == ["interrupted: changed my mind"] * 2
     assert log == ["on_interrupt", "1", "2", "after", "on_stop"]
-    assert [e.frame for e in ledger.of(DeadLetter)] == [Echo("queued"), Note("skipped")]
+    assert [(e.frame, e.reason) for e in ledger.of(DeadLetter)] == [
+        (Echo("queued"), "interrupted"),
+        (Note("skipped"), "interrupted"),
+    ]
     (event,) = ledger.of(ActorInterrupted)
     assert (event.reason, event.running) == ("changed my mind", 1)
     ledger.check()

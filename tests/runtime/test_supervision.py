@@ -22,6 +22,7 @@ from greenroom.runtime import (
     Down,
     Emit,
     Event,
+    Frame,
     FrameQuarantined,
     Ref,
     SpawnChild,
@@ -33,18 +34,20 @@ from greenroom.runtime import (
     handles,
     open_runtime,
 )
+from greenroom.runtime.testing import World, sweep
 from tests.runtime.cast import (
     Do,
     Echo,
     Note,
+    Nudge,
     Number,
     Pinned,
     Play,
     Stagehand,
+    Steered,
     outcome_of,
     stubborn,
 )
-from tests.sweep import Cut, sweep
 
 Clock = trio.testing.MockClock
 
@@ -299,6 +302,45 @@ async def test_the_intensity_ends_in_the_crash_itself(autojump_clock: Clock) -> 
                 nursery.start_soon(ask)
 
     assert [str(error.__cause__) for error in queued] == ["'the third'"]
+
+
+async def test_a_restart_may_make_an_actor_of_another_class(autojump_clock: Clock) -> None:
+    """R16, R19: the factory is called again, and the handlers are those of what it returns."""
+
+    class Understudy(Actor):
+        @handles
+        async def any(self, frame: Frame) -> None:
+            log.append(f"understudy: {frame}")
+
+    def make() -> Actor:
+        made.append(None)
+        return Stagehand(log) if len(made) == 1 else Understudy()
+
+    log: list[str] = []
+    made: list[None] = []
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(make, restart="transient")
+        await ref.tell(Note("first"))
+        await crashed(ref)
+        await ref.tell(Note("second"))
+        await trio.sleep(1)  # as what is down when the runtime ends stays down
+
+    assert log == ["first", "on_stop", "understudy: Note(text='second')"]
+
+
+async def test_an_actor_that_stopped_by_itself_has_its_control_lane_again(
+    autojump_clock: Clock,
+) -> None:
+    """R1, R19: the mailbox that comes after the closed one is of the same kind."""
+    log: list[str] = []
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(lambda: Steered(log), restart="permanent")
+        await ref.tell(Do(stop_itself))
+        await trio.sleep(1)
+        await ref.tell(Nudge("again"))
+        assert await ref.ask(Echo("too")) == "too"
+
+    assert log == ["on_stop", "nudge again", "echo too", "on_stop"]
 
 
 async def test_an_actor_that_stops_again_and_again_is_given_up(autojump_clock: Clock) -> None:
@@ -624,10 +666,10 @@ async def test_a_supervisor_starts_its_specs_and_takes_more(autojump_clock: Cloc
 def test_a_cancel_at_any_step_of_a_restart_leaves_nothing(strategy: Strategy) -> None:
     """I4, R19: swept over every step of the whole runtime."""
 
-    async def scenario(cut: Cut) -> None:
-        with cut:
+    async def scenario(w: World) -> None:
+        with w.scope("cut"):
             supervision = Supervision(strategy, within=10, backoff=Backoff(first=1, jitter=0))
-            async with open_runtime(supervision=supervision) as runtime:
+            async with open_runtime(observers=[w.history], supervision=supervision) as runtime:
                 refs = [
                     await runtime.spawn(Lives, [], restart="permanent", redeliver=1)
                     for _ in range(3)
@@ -639,7 +681,9 @@ def test_a_cancel_at_any_step_of_a_restart_leaves_nothing(strategy: Strategy) ->
                     await trio.sleep(5)
         # open_runtime asserts that no actor lives and that every frame is accounted for
 
-    assert sweep(scenario, name=f"restart, {strategy}", everywhere=True) >= 60
+    report = sweep(scenario, faults=("cancel", "interrupt")).check()
+    print(f"sweep restart, {strategy}: {report.summary()}")
+    assert report.runs >= 100
 
 
 class Chaos(Stagehand):

@@ -1,5 +1,5 @@
 """
-Cancel at every step (I1, I3, I4, I9): each scenario at each point at which a cancel can arrive.
+Cancel at every step (I1, I3, I4, I9): each scenario at each position at which a cancel can arrive.
 
 Whatever the point: one outcome a request, frames conserved, no task left, and the next request works.
 """
@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 from greenroom.runtime import Actor, Emit, Ref, Runtime, handles, open_runtime
+from greenroom.runtime.testing import Scenario, World, sweep
 from tests.runtime.cast import (
     Count,
     Do,
@@ -24,7 +25,6 @@ from tests.runtime.cast import (
     outcome_of,
     stubborn,
 )
-from tests.sweep import Cut, sweep
 
 # Fewer points than these, and a scenario no longer does what it says.
 FLOORS = {
@@ -44,19 +44,11 @@ FLOORS = {
 }
 
 
-class Anywhere(Cut):
-    """A cut whose points are the steps of every task, so those of the actors too."""
-
-    def _is_below(self, task: trio.lowlevel.Task) -> bool:
-        return True
-
-
-def swept(name: str, scenario: Any) -> None:
-    async def run(cut: Cut) -> None:
-        cut.__class__ = Anywhere
-        await scenario(cut)
-
-    assert sweep(run, name=name) >= FLOORS[name]
+def swept(name: str, scenario: Scenario) -> None:
+    """Cancel each scope of *scenario*, and interrupt it, at every position."""
+    report = sweep(scenario, faults=("cancel", "interrupt")).check()
+    print(f"sweep {name}: {report.summary()}")
+    assert report.runs >= FLOORS[name]
 
 
 async def still_works(runtime: Runtime) -> None:
@@ -80,13 +72,13 @@ async def slowly(_: Any, *__: object) -> str:
 def test_telling_a_full_mailbox() -> None:
     """I1, I2: a cancelled tell sent nothing, and one that returned was handled."""
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         log: list[str] = []
         sent: list[str] = []
-        async with open_runtime() as runtime:
+        async with open_runtime(observers=[w.history]) as runtime:
             ref = await runtime.spawn(lambda: Stagehand(log), capacity=1)
             await ref.tell(Do(after(1)))
-            with cut:
+            with w.scope("cut"):
                 for n in range(4):
                     await ref.tell(Note(f"{n}"))
                     sent.append(f"{n}")
@@ -98,14 +90,14 @@ def test_telling_a_full_mailbox() -> None:
 def test_asking_a_busy_actor() -> None:
     """I3: a queued request that is cancelled never starts."""
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         ledger = Ledger()
         outcomes: list[object] = []
-        async with open_runtime(observers=[ledger]) as runtime:
+        async with open_runtime(observers=[w.history, ledger]) as runtime:
             ref = await runtime.spawn(Stagehand)
             await ref.tell(Do(after(1)))
             await ref.tell(Do(after(1)))
-            with cut:
+            with w.scope("cut"):
                 await outcome_of(ref, Echo("a", 1), outcomes)
             await still_works(runtime)
         assert outcomes in ([], ["a"], ["cancelled"])
@@ -117,7 +109,7 @@ def test_asking_a_busy_actor() -> None:
 def test_asking_an_idle_actor() -> None:
     """I3, I4, I9: when the ask is over, so is the handler."""
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         ledger = Ledger()
         outcomes: list[object] = []
         running = 0
@@ -130,9 +122,9 @@ def test_asking_an_idle_actor() -> None:
             finally:
                 running -= 1
 
-        async with open_runtime(observers=[ledger]) as runtime:
+        async with open_runtime(observers=[w.history, ledger]) as runtime:
             ref = await runtime.spawn(Stagehand)
-            with cut:
+            with w.scope("cut"):
                 await outcome_of(ref, Do(handler), outcomes)
             assert running == 0
             await still_works(runtime)
@@ -145,11 +137,11 @@ def test_asking_an_idle_actor() -> None:
 def test_a_second_cancel_while_closing() -> None:
     """I3, R10: a request that is closing already is left to its cleanup."""
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         outcomes: list[object] = []
-        async with open_runtime() as runtime:
+        async with open_runtime(observers=[w.history]) as runtime:
             ref = await runtime.spawn(Stagehand)
-            with cut, trio.move_on_after(0.5):
+            with w.scope("cut"), trio.move_on_after(0.5):
                 await outcome_of(ref, Do(stubborn(1)), outcomes)
                 raise AssertionError
             await still_works(runtime)
@@ -161,10 +153,10 @@ def test_a_second_cancel_while_closing() -> None:
 def test_a_chain_of_three() -> None:
     """I4: A asks B asks C, and nothing of it is left."""
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         running: list[str] = []
         outcomes: list[object] = []
-        async with open_runtime() as runtime:
+        async with open_runtime(observers=[w.history]) as runtime:
             a, b, c = [await runtime.spawn(Stagehand) for _ in range(3)]
 
             def noted(name: str, what: Any) -> Any:
@@ -184,7 +176,7 @@ def test_a_chain_of_three() -> None:
                 return run
 
             request = noted("a", asks(b, noted("b", asks(c, noted("c", slowly)))))
-            with cut:
+            with w.scope("cut"):
                 await outcome_of(a, request, outcomes)
             assert running == []
             await still_works(runtime)
@@ -196,7 +188,7 @@ def test_a_chain_of_three() -> None:
 def test_reading_a_stream() -> None:
     """I2, I4: what was taken is a prefix, and the handler is over with the block."""
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         ledger = Ledger()
         taken: list[int] = []
         running = 0
@@ -213,11 +205,11 @@ def test_reading_a_stream() -> None:
                     await trio.lowlevel.checkpoint()
                 running -= 1
 
-        async with open_runtime(observers=[ledger]) as runtime:
+        async with open_runtime(observers=[w.history, ledger]) as runtime:
             ref = await runtime.spawn(Stagehand)
             stream = ref.stream(Play(play), buffer=2)
             started = False
-            with cut:
+            with w.scope("cut") as cut:
                 async with stream:
                     started = True
                     async for number in stream:
@@ -226,7 +218,7 @@ def test_reading_a_stream() -> None:
             if started and stream.untaken:
                 seen = taken + [n.n for n in stream.untaken]
                 assert seen == [*range(len(seen) - 1), -1]
-            elif not cut.reached:
+            elif not cut.cancel_called:
                 assert taken == [0, 1, 2, 3, 4, 5, -1]
             await still_works(runtime)
         ledger.check(tombstones=1)
@@ -237,10 +229,10 @@ def test_reading_a_stream() -> None:
 def test_leaving_a_stream() -> None:
     """I4: a block that is broken off, and cancelled while it ends."""
 
-    async def scenario(cut: Cut) -> None:
-        async with open_runtime() as runtime:
+    async def scenario(w: World) -> None:
+        async with open_runtime(observers=[w.history]) as runtime:
             ref = await runtime.spawn(Stagehand)
-            with cut:
+            with w.scope("cut"):
                 async with ref.stream(Count(100), buffer=1) as stream:
                     async for number in stream:
                         if number.n == 2:
@@ -255,7 +247,7 @@ def test_leaving_a_stream() -> None:
 def test_an_interrupted_stream() -> None:
     """I3: interrupted and cancelled, in any order, it has one outcome."""
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         ledger = Ledger()
         ends: list[str] = []
 
@@ -270,9 +262,9 @@ def test_an_interrupted_stream() -> None:
             except Exception as error:
                 ends.append(type(error).__name__)
 
-        async with open_runtime(observers=[ledger]) as runtime:
+        async with open_runtime(observers=[w.history, ledger]) as runtime:
             ref = await runtime.spawn(Stagehand)
-            with cut:
+            with w.scope("cut"):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(read, ref)
                     await trio.sleep(0.5)
@@ -302,11 +294,11 @@ class Slow(Stagehand):
 def test_spawning() -> None:
     """I4: an actor either is there, or nothing of it is; what started is stopped."""
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         log: list[str] = []
-        async with open_runtime() as runtime:
+        async with open_runtime(observers=[w.history]) as runtime:
             refs: list[Ref] = []
-            with cut:
+            with w.scope("cut"):
                 refs.append(await runtime.spawn(Slow, log, name="slow"))
             assert runtime.living() == tuple(ref.name for ref in refs)
             await still_works(runtime)
@@ -326,10 +318,10 @@ class Family(Stagehand):
 def test_spawning_children() -> None:
     """I4: a parent that was cancelled while it started leaves no child."""
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         log: list[str] = []
-        async with open_runtime() as runtime:
-            with cut:
+        async with open_runtime(observers=[w.history]) as runtime:
+            with w.scope("cut"):
                 ref = await runtime.spawn(Family, log)
                 ref.stop()
                 await ref.wait_stopped()
@@ -343,14 +335,14 @@ def test_spawning_children() -> None:
 def test_stopping() -> None:
     """I4, R20: whoever waits may leave; the stop goes on."""
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         ledger = Ledger()
         log: list[str] = []
-        async with open_runtime(observers=[ledger]) as runtime:
+        async with open_runtime(observers=[w.history, ledger]) as runtime:
             ref = await runtime.spawn(Slow, log)
             await ref.tell(Do(slowly))
             await ref.tell(Note("queued"))
-            with cut:
+            with w.scope("cut"):
                 ref.stop()
                 await ref.wait_stopped()
             assert (await ref.wait_stopped()).reason == "stopped"
@@ -364,12 +356,12 @@ def test_stopping() -> None:
 def test_interrupting_several_slots() -> None:
     """I3, R17: askers of three slots, cancelled around an interrupt."""
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         ledger = Ledger()
         outcomes: list[object] = []
-        async with open_runtime(observers=[ledger]) as runtime:
+        async with open_runtime(observers=[w.history, ledger]) as runtime:
             ref = await runtime.spawn(Trio)
-            with cut:
+            with w.scope("cut"):
                 async with trio.open_nursery() as nursery:
                     for n in range(5):
                         nursery.start_soon(outcome_of, ref, Do(stubborn(n)), outcomes)
@@ -398,12 +390,12 @@ class Asks(Actor):
 def test_a_whole_runtime() -> None:
     """I4, I3: a runtime with all of it, opened, used and closed, cut anywhere."""
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         ledger = Ledger()
         outcomes: list[object] = []
         runtimes: list[Runtime] = []
-        with cut:
-            async with open_runtime(observers=[ledger]) as runtime:
+        with w.scope("cut"):
+            async with open_runtime(observers=[w.history, ledger]) as runtime:
                 runtimes.append(runtime)
                 ref = await runtime.spawn(Asks)
                 three = await runtime.spawn(Trio, capacity=1)

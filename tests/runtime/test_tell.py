@@ -12,6 +12,7 @@ from greenroom.runtime import (
     Actor,
     DeadLetter,
     Dropped,
+    HandlerEnded,
     MailboxFull,
     NotHandled,
     SenderWaited,
@@ -67,6 +68,19 @@ async def test_a_cancelled_tell_sent_nothing(autojump_clock: Clock) -> None:
         assert scope.cancelled_caught
 
     assert log == ["fits", "on_stop"]
+
+
+async def test_a_mailbox_holds_64_frames_if_nothing_is_said(autojump_clock: Clock) -> None:
+    """R4: the capacity that `spawn` states, beside the frame that is handled."""
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn(Stagehand)
+        await ref.tell(Do(after(3)))
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(64):
+            ref.tell_nowait(Note())
+
+        with pytest.raises(MailboxFull, match="the mailbox holds 64 frames"):
+            ref.tell_nowait(Note())
 
 
 async def test_tell_waits_for_room(autojump_clock: Clock) -> None:
@@ -260,9 +274,10 @@ async def test_mailbox_options_are_checked(options: dict[str, Any], text: str) -
 
 
 async def test_control_frames_pass_a_busy_actor(autojump_clock: Clock) -> None:
-    """R1: they are handled at once, while a data handler is suspended and its lane is full."""
+    """R1, R26: they are handled at once, while a data handler is suspended; observers are told."""
     log: list[str] = []
-    async with open_runtime() as runtime:
+    ledger = Ledger()
+    async with open_runtime(observers=[ledger]) as runtime:
         ref = await runtime.spawn(lambda: Steered(log), capacity=1)
         await ref.tell(Do(after(9)))
         await trio.testing.wait_all_tasks_blocked()
@@ -272,6 +287,10 @@ async def test_control_frames_pass_a_busy_actor(autojump_clock: Clock) -> None:
         await trio.testing.wait_all_tasks_blocked()
 
         assert log == ["nudge 1", "nudge 2"]
+        assert [(e.frame, e.outcome) for e in ledger.of(HandlerEnded)] == [
+            (Nudge("1"), "replied"),
+            (Nudge("2"), "replied"),
+        ]
 
 
 async def test_the_control_lane_is_bounded(autojump_clock: Clock) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenroom.runtime import Lagged, LagPolicy, MailboxFull, Subscription, Topic, open_runtime
-from tests.sweep import Cut, sweep
+from greenroom.runtime.testing import World, cancel_everywhere
 
 Clock = trio.testing.MockClock
 
@@ -123,34 +123,31 @@ async def test_a_topic_that_is_closed_ends_its_readers() -> None:
         assert [n async for n in values] == []
 
 
-def test_a_publish_that_is_cancelled_gave_each_value_once() -> None:
+@cancel_everywhere(targets=["root", "publisher"], floor=30)
+async def test_a_publish_that_is_cancelled_gave_each_value_once(w: World) -> None:
     """I1, I2: swept; those who had room have the value, nobody has it twice."""
+    topic = Topic[int]("t")
+    subscribers = [topic.subscribe(buffer=1, lag="wait") for _ in range(2)]
+    fast = topic.subscribe()
+    got: list[list[int]] = [[], []]
 
-    async def scenario(cut: Cut) -> None:
-        topic = Topic[int]("t")
-        subscribers = [topic.subscribe(buffer=1, lag="wait") for _ in range(2)]
-        fast = topic.subscribe()
-        got: list[list[int]] = [[], []]
+    async def read(at: int) -> None:
+        async for value in subscribers[at]:
+            got[at].append(value)
+            await trio.sleep(1 + at)
 
-        async def read(at: int) -> None:
-            async for value in subscribers[at]:
-                got[at].append(value)
-                await trio.sleep(1 + at)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(read, 0)
-            nursery.start_soon(read, 1)
-            with cut:
-                for n in range(4):
-                    await topic.publish(n)
-            topic.close()
-        whole = [n async for n in fast]
-        assert whole == list(range(len(whole)))
-        for values in got:
-            assert values == sorted(set(values))
-            assert len(values) >= len(whole) - 1
-
-    assert sweep(scenario, name="publish") >= 10
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read, 0)
+        nursery.start_soon(read, 1)
+        with w.scope("publisher"):
+            for n in range(4):
+                await topic.publish(n)
+        topic.close()
+    whole = [n async for n in fast]
+    assert whole == list(range(len(whole)))
+    for values in got:
+        assert values == sorted(set(values))
+        assert len(values) >= len(whole) - 1
 
 
 @given(

@@ -1,11 +1,13 @@
 """Faults beside cancels: of named points, of the clock, of the process, two at a time."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
-from greenroom.runtime import Actor, Request, fault_point, frame, handles
+from greenroom.runtime import Actor, Request, RequestError, fault_point, frame, handles
 from greenroom.runtime.testing import InjectedError, World, simulate, sweep
 
 
@@ -274,3 +276,72 @@ def test_going_back_into_trio_from_a_thread_is_refused() -> None:
     text = str(simulate(work).problems[0])
 
     assert "trio.from_thread.run can't be used under the test kit" in text
+
+
+class Greeter(Actor):
+    """Takes a second to answer."""
+
+    @handles
+    async def save(self, request: Save) -> int:
+        await trio.sleep(1)
+        return 1
+
+
+async def interrupted(w: World, seen: list[str]) -> None:
+    """An asker of an actor that someone interrupts, or stops, meanwhile."""
+    greeter = await w.runtime.spawn(Greeter, name="greeter")
+    with w.action("barge-in", greeter.interrupt), w.action("stop", greeter.stop):
+        try:
+            await greeter.ask(Save())
+            seen.append("answered")
+        except RequestError as error:
+            seen.append(type(error).__name__)
+
+
+def test_what_someone_outside_may_do_is_done_at_each_position() -> None:
+    """Each action while it is offered; in a task of its own, which no actor is."""
+    seen: list[str] = []
+    report = sweep(partial(interrupted, seen=seen), faults=["call"]).check()
+
+    assert report.runs == len(seen) >= 16
+    assert set(seen) == {"answered", "Interrupted"}  # a stop lets it answer
+    assert simulate(partial(interrupted, seen=[]), plan="call(barge-in)@900").fired == ()
+    assert simulate(partial(interrupted, seen=[]), plan="call(shout)@9").fired == ()
+
+
+def test_what_an_action_raises_is_reported() -> None:
+    """It does not end the run, but is wrong; a name that is taken is refused."""
+
+    async def scenario(w: World) -> None:
+        with w.action("divide", lambda: 1 / 0):
+            await trio.sleep(1)
+            with pytest.raises(ValueError, match="named 'divide' is open already"):
+                w.action("divide", int).__enter__()
+
+    failure = sweep(scenario).first
+
+    assert failure.codes == ("RAISED",)
+    assert "ZeroDivisionError" in failure.story()
+    assert str(failure.plan).startswith("call(divide)@")
+
+
+def test_a_call_comes_before_the_step_at_its_position() -> None:
+    """So the first is made before anything is done in the block, and none after it."""
+    steps: list[int] = []
+    called: list[int] = []
+
+    async def scenario(w: World) -> None:
+        steps.clear()
+        await wait_all_tasks_blocked()
+        with w.action("note", lambda: called.append(len(steps))):
+            for n in range(3):
+                await trio.lowlevel.checkpoint()
+                steps.append(n)
+        await trio.lowlevel.checkpoint()
+        steps.append(3)
+
+    sweep(scenario).check()
+    assert called == [0, 1, 2]
+    called.clear()
+    sweep(scenario, order="batch").check()
+    assert called == [1, 2]  # each task steps once in a batch, so a call is later

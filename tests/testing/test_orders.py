@@ -105,6 +105,46 @@ def test_it_is_said_whether_todays_trio_could_show_it() -> None:
     assert explore(five, runs=20).in_batch is None
 
 
+async def lend(w: World) -> None:
+    """What is lent comes back, unless another task was quicker and a cancel comes then."""
+    asked: list[int] = []
+    lent: list[int] = []
+    w.own("the book", lambda: not lent)
+
+    async def ask() -> None:
+        asked.append(1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.lowlevel.checkpoint()
+        lent += asked
+        await trio.lowlevel.checkpoint()
+        lent.clear()
+
+
+def test_each_order_can_be_swept() -> None:
+    """What needs a cancel and another order as well; the plan that is printed has both."""
+    assert sweep(lend).ok
+    found = [sweep(lend, order=f"random {seed}") for seed in range(4)]
+    (failure, *_) = [report.first for report in found if not report.ok]
+
+    assert failure.codes == ("HELD",)
+    assert simulate(lend, plan=str(failure.plan)).codes == ("HELD",)
+    assert sweep(lend, order="batch").runs > 10
+    for order in ("cancel(root)@3", "public", "live"):
+        with pytest.raises(ValueError, match="order must be a plan that can be repeated"):
+            sweep(lend, order=order)
+
+
+def test_a_stride_leaves_faults_out() -> None:
+    """Of what would take too long, every so many are tried; the first always."""
+    runs = [sweep(lend, stride=stride).runs - 2 for stride in (1, 3)]
+
+    assert runs[1] == -(-runs[0] // 3)
+    with pytest.raises(ValueError, match="stride must be an int >= 1, not 0"):
+        sweep(lend, stride=0)
+
+
 def test_whole_batches_repeat_too() -> None:
     """The same plan is the same run, and other seeds are others; faults come as well."""
     for plan in ("batch", "random 3; batch", "cancel(turn)@20; random 3; batch"):

@@ -15,6 +15,7 @@ positions = st.integers(0, 10_000)
 faults = st.one_of(
     st.builds(Fault, st.just("cancel"), positions, names),
     st.builds(Fault, st.just("raise"), positions, names),
+    st.builds(Fault, st.just("call"), positions, names),
     st.builds(Fault, st.just("fail"), positions, names),
     st.builds(Fault, st.just("crash"), positions, st.sampled_from(["", "torn"])),
     st.builds(Fault, st.just("interrupt"), positions),
@@ -28,7 +29,7 @@ plans = (
         st.lists(faults, max_size=4).map(tuple),
         st.lists(st.tuples(positions, st.integers(0, 9)), max_size=3).map(tuple),
         st.just("fifo"),
-        mode=st.sampled_from(["one", "batch", "public"]),
+        mode=st.sampled_from(["one", "batch", "public", "live"]),
     )
     | st.builds(Plan, policy=st.just("random"), seed=positions, skew=st.floats(0, 1e3))
     | st.builds(

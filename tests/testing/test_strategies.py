@@ -15,7 +15,7 @@ from greenroom.runtime.testing.simulate import simulate
 from greenroom.runtime.testing.strategies import plans
 from greenroom.runtime.testing.sweep import FAULTS
 from greenroom.runtime.testing.world import Scenario, World
-from tests.testing import planted
+from tests.testing.planted import three as planted
 
 FIRST = settings(max_examples=1000, database=None, deadline=None, derandomize=True)
 
@@ -74,7 +74,7 @@ def test_a_bug_that_two_faults_show_is_found() -> None:
 
 
 async def with_a_store(w: World) -> None:
-    with w.scope("turn"):
+    with w.scope("turn"), w.action("look", w.runtime.accounts):
         fault_point("store.write")
         await trio.sleep(1)
 

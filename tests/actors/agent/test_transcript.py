@@ -103,7 +103,14 @@ def test_a_refusal_is_the_answer() -> None:
     )
 
     assert transcript.answer() == "I won't"
+    assert transcript.answer(2) == "I "  # of which no more was taken
     assert transcript.commit().messages[-1] == Assistant(refusal="I won't")
+
+
+def test_a_turn_that_was_cut_before_its_first_response_has_no_answer() -> None:
+    """I8: and it adds nothing to the conversation."""
+    assert fed([]).answer() == ""
+    assert fed([]).commit() == ASKED
 
 
 def test_only_what_the_asker_took_is_committed() -> None:
@@ -116,6 +123,7 @@ def test_only_what_the_asker_took_is_committed() -> None:
     transcript = fed(frames)
 
     assert transcript.commit(7, "left").messages[-1] == Assistant("It is ", interrupted="left")
+    assert transcript.commit(7).messages[-1] == Assistant("It is ", interrupted="interrupted")
     assert transcript.answer(7) == "It is "
     assert transcript.commit(1, "left").messages[1:] == (
         Assistant(calls=(call("a"),), interrupted="left"),
@@ -132,6 +140,18 @@ def test_a_call_that_nothing_settled_says_that_it_was_cancelled() -> None:
         ToolOutput("b", "42"),
         ToolOutput("a", "cancelled: timeout", is_error=True),
     )
+
+
+def test_the_id_of_the_last_response_is_known() -> None:
+    """I5: who ends a response in the model's place names the one that is open."""
+    transcript = fed([])
+    ids = [transcript.response_id]
+    for frames in (response("r1", TextDelta("a")), response("r2", TextDelta("b"))):
+        for frame in frames:
+            transcript.feed(frame)
+        ids.append(transcript.response_id)
+
+    assert ids == ["", "r1", "r2"]
 
 
 def test_usage_of_all_responses_is_added_up() -> None:
@@ -185,7 +205,9 @@ def test_every_move_is_legal_or_changes_nothing(phase: Phase, frame: TurnFrame) 
     if type(frame).__name__ in LEGAL[phase]:
         transcript.feed(frame)
         return
-    with pytest.raises(IllegalMove, match=rf"can't take {type(frame).__name__}.* {phase.value}"):
+    waiting = "a" if phase is Phase.CALLING else "none"
+    text = rf"can't take {type(frame).__name__}.* while {phase.value}; open calls: {waiting}"
+    with pytest.raises(IllegalMove, match=text):
         transcript.feed(frame)
 
     assert (transcript.commit(), transcript.phase, transcript.open_calls()) == before

@@ -5,14 +5,13 @@ The real stack: `Agent`, `Dispatcher`, `LLM`, the ``openai`` package, our transp
 understudy at the other end; over the network in memory here, in virtual time.
 """
 
-import gc
 import json
-import os
+import ssl
 import subprocess
 import sys
 import urllib.request
-import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,8 @@ from greenroom.actors.llm import Assistant, TextDelta
 from greenroom.actors.llm.openai import OpenAIProvider
 from greenroom.actors.testing import open_memory_network
 from greenroom.actors.understudy import Understudy
-from greenroom.runtime import Event, open_runtime
+from greenroom.runtime import open_runtime
+from greenroom.runtime.testing import World, sweep, sweep_live
 from tests.actors.agent.turns import (
     ANSWER,
     IN_TASKS,
@@ -42,42 +42,48 @@ from tests.actors.agent.turns import (
     check_frames,
     spawn_agent,
 )
-from tests.sweep import Cut, sweep
+from tests.conftest import TORTURE
 
-# Positions that the sweeps may not fall under.
-FLOOR_MEMORY = 400
+# Runs of the sweep, and positions on sockets, that they may not fall under.
+FLOOR_MEMORY = 170
 FLOOR_SOCKETS = 80
 
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # made once: it takes longer than a turn
 
-async def cut_turn(cut: Cut) -> None:
-    """Cut one turn, and check all that is promised for it."""
-    events: list[Event] = []
+
+async def cut_turn(w: World) -> None:
+    """One turn that may be cut, and all that is promised for it."""
     understudy = Understudy()
     async with open_memory_network(understudy.serve) as network:
         provider = OpenAIProvider(
-            profile="understudy", base_url="http://understudy/v1", dial=network.dial
+            profile="understudy",
+            base_url="http://understudy/v1",
+            dial=network.dial,
+            ssl_context=NO_TLS,
         )
-        async with open_runtime(observers=[events.append]) as runtime:
+        w.own("the network", lambda: network.open == 0)
+        w.own("the understudy", lambda: understudy.statistics().connections_open == 0)
+        async with open_runtime(observers=[w.history]) as runtime:
             agent = await spawn_agent(runtime, provider, IN_TASKS)
             frames: list[TurnFrame] = []
             stream = agent.stream(UserMessage(QUESTION), buffer=2)
-            with cut:
+            with w.scope("turn") as turn:
                 async with stream:
                     async for frame in stream:
                         frames.append(frame)  # noqa: PERF401 - what came before the cut counts
 
             transport = provider.transport.statistics()
             assert transport.active == 0  # I13, at once and not after a while
-            check_events(events)
+            check_events(w.history.events)
             taken = "".join(f.text for f in frames if isinstance(f, TextDelta))
             frames.extend(stream.untaken)
             check_frames(frames)
-            if cut.reached and frames:
-                assert isinstance(frames[-1], TurnEnded)
-            elif not cut.reached:
-                assert isinstance(frames[-1], TurnEnded)
-                assert frames[-1].outcome is Outcome.ANSWERED
-                assert ANSWER in frames[-1].answer
+            if frames or not turn.cancel_called:
+                ended = frames[-1]
+                assert isinstance(ended, TurnEnded)
+                if not turn.cancel_called:
+                    assert ended.outcome is Outcome.ANSWERED
+                    assert ANSWER in ended.answer
             await trio.testing.wait_all_tasks_blocked()
             assert understudy.statistics().streams_running == 0
             assert network.open == provider.transport.statistics().idle
@@ -87,13 +93,15 @@ async def cut_turn(cut: Cut) -> None:
             assert kept == taken  # R12: delivered is what the asker took
             answer = await agent.ask(Question(QUESTION))
             assert ANSWER in answer.text
-    assert network.open == 0
-    assert understudy.statistics().connections_open == 0
 
 
-def test_a_turn_survives_a_cancel_at_every_checkpoint_in_virtual_time() -> None:
+@pytest.mark.parametrize("order", ["", "random 1; batch"], ids=["as it comes", "another order"])
+def test_a_turn_survives_a_cancel_at_every_checkpoint_in_virtual_time(order: str) -> None:
     """I3, I4, I5, I8, I9, I13 hold wherever a turn is cut, and the next turn works."""
-    assert sweep(cut_turn, name="turn over memory", everywhere=True) >= FLOOR_MEMORY
+    report = sweep(cut_turn, faults=["cancel"], targets=["turn"], order=order).check()
+    print(f"sweep turn over memory: {report.summary()}")
+
+    assert report.runs >= FLOOR_MEMORY
 
 
 # -- real sockets, real clock, real threads, and the understudy in a process of its own
@@ -138,11 +146,6 @@ def established(port: int) -> int:
     return sum(row[3] == "01" and row[2].endswith(f":{port:04X}") for row in rows)
 
 
-def open_files() -> int:
-    """Count this process's open files."""
-    return len(os.listdir("/proc/self/fd"))
-
-
 async def settled(base_url: str, *, connections: int) -> dict[str, int]:
     """Return the understudy's counts once it has noticed what we closed; it needs no help for it."""
     while True:
@@ -152,53 +155,37 @@ async def settled(base_url: str, *, connections: int) -> dict[str, int]:
         await trio.lowlevel.checkpoint()
 
 
-async def cut_real_turn(cut: Cut, base_url: str) -> None:
+async def cut_real_turn(w: World, base_url: str) -> None:
     """As `cut_turn`, over sockets, and looked at from outside."""
-    events: list[Event] = []
-    provider = OpenAIProvider(profile="understudy", base_url=base_url)
+    provider = OpenAIProvider(profile="understudy", base_url=base_url, ssl_context=NO_TLS)
     port = int(base_url.rpartition(":")[2].partition("/")[0])
-    async with open_runtime(observers=[events.append]) as runtime:
-        agent = await spawn_agent(runtime, provider, IN_THREADS)
-        frames: list[TurnFrame] = []
-        stream = agent.stream(UserMessage(QUESTION), buffer=2)
-        with cut:
-            async with stream:
-                async for frame in stream:
-                    frames.append(frame)  # noqa: PERF401 - what came before the cut counts
+    w.own("the kernel's connections", lambda: established(port) == 0)
+    agent = await spawn_agent(w.runtime, provider, IN_THREADS)
+    frames: list[TurnFrame] = []
+    stream = agent.stream(UserMessage(QUESTION), buffer=2)
+    with w.scope("turn") as turn:
+        async with stream:
+            async for frame in stream:
+                frames.append(frame)  # noqa: PERF401 - what came before the cut counts
 
-        assert provider.transport.statistics().active == 0
-        check_events(events)
-        frames.extend(stream.untaken)
-        check_frames(frames)
-        if not cut.reached:
-            assert isinstance(frames[-1], TurnEnded)
-            assert frames[-1].outcome is Outcome.ANSWERED
-            assert ANSWER in frames[-1].answer
-        with trio.fail_after(20):
-            await settled(base_url, connections=provider.transport.statistics().idle)
-        check_context(await agent.ask(Conversation()), provider)
-        assert ANSWER in (await agent.ask(Question(QUESTION))).text
-    assert established(port) == 0
+    assert provider.transport.statistics().active == 0
+    check_events(w.history.events)
+    frames.extend(stream.untaken)
+    check_frames(frames)
+    if not turn.cancel_called:
+        assert isinstance(frames[-1], TurnEnded)
+        assert frames[-1].outcome is Outcome.ANSWERED
+        assert ANSWER in frames[-1].answer
+    with trio.fail_after(20):
+        await settled(base_url, connections=provider.transport.statistics().idle)
+    check_context(await agent.ask(Conversation()), provider)
+    assert ANSWER in (await agent.ask(Question(QUESTION))).text
 
 
 def test_a_turn_survives_a_cancel_at_every_checkpoint_on_real_sockets(base_url: str) -> None:
     """The same promises, with the kernel, threads and another process in the game."""
-    stride = 1 if os.environ.get("GREENROOM_TORTURE") else 2
-    with_threads = open_files()  # the first run leaves Trio's thread cache behind
-    positions = point = 0
-    while True:
-        cut = Cut(point, everywhere=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            trio.run(cut_real_turn, cut, base_url)
-            gc.collect()
-        if point == 0:
-            with_threads = open_files()
-        assert open_files() <= with_threads
-        if not cut.reached:
-            break
-        positions += 1
-        point += stride
-    print(f"sweep turn over sockets: {positions} positions of {point}")
+    stride = 1 if TORTURE else 2
+    report = sweep_live(partial(cut_real_turn, base_url=base_url), target="turn", stride=stride)
+    print(f"sweep turn over sockets: {report.check().summary()}")
 
-    assert positions >= FLOOR_SOCKETS
+    assert report.positions >= FLOOR_SOCKETS

@@ -129,9 +129,25 @@ ROWS: dict[str, tuple[tuple[Delta, ...], list[tuple[str, str, str]]]] = {
         ((F(0, "", "f", '{"x":1}'), F(0, "", "f", '{"x":2}')),),
         [("call_0", "f", '{"x":1}'), ("call_1", "f", '{"x":2}')],
     ),
+    "both index 0, no ids, and a blank after the arguments": (
+        ((F(0, "", "f", '{"x":1} '), F(0, "", "f", '{"x":2}')),),
+        [("call_0", "f", '{"x":1} '), ("call_1", "f", '{"x":2}')],
+    ),
     "two indexes with one id": (
         ((F(0, "a", "f", "{}"),), (F(1, "a", "g", '{"y"'),), (F(1, "a", "", ":2}"),)),
         [("a", "f", "{}"), ("call_1", "g", '{"y":2}')],
+    ),
+    "an index with the id of a call of another index": (
+        ((F(0, "a", "f", "{}"), F(1, "b", "g", "{}")), (F(0, "b", "h", "{}"),)),
+        [("a", "f", "{}"), ("b", "g", "{}"), ("call_2", "h", "{}")],
+    ),
+    "both index 0, the first index later than its id": (
+        (
+            (F(None, "a", "f", '{"x"'), F(0, "a", "", ":1")),
+            (F(0, "b", "g", "{}"),),
+            (F(0, "a", "", "}"),),
+        ),
+        [("a", "f", '{"x":1}'), ("b", "g", "{}")],
     ),
     "made ids keep clear of sent ones": (
         ((F(0, None, "f", "{}"),), (F(1, "call_0", "g", "{}"),)),
@@ -140,6 +156,10 @@ ROWS: dict[str, tuple[tuple[Delta, ...], list[tuple[str, str, str]]]] = {
     "no arguments at all": (((F(0, "a", "f"),),), [("a", "f", "{}")]),
     "blank arguments": (((F(0, "a", "f", " \n"),),), [("a", "f", "{}")]),
     "empty entries": (((F(0), F()), (F(0, "a", "f", "{}"),)), [("a", "f", "{}")]),
+    "an empty entry before others of its delta": (
+        ((F(0), F(0, "a", "f", "{}")),),
+        [("a", "f", "{}")],
+    ),
     "a brace inside a text ends nothing": (
         ((F(0, None, "f", '{"x":"}'),), (F(0, None, "f", '"}'),)),
         [("call_0", "f", '{"x":"}"}')],

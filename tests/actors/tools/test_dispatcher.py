@@ -367,17 +367,22 @@ async def test_calls_run_in_parallel_and_results_come_as_they_end(
 ) -> None:
     """All calls start at once; results come in the order of completion, with their seconds."""
     request = Dispatch(
-        (ToolCall("c1", "slow", '{"seconds": 2}'), ToolCall("c2", "slow", '{"seconds": 1}'))
+        tuple(ToolCall(f"c{n}", "slow", f'{{"seconds": {4 - n}}}') for n in (1, 2, 3))
     )
-    async with dispatcher(slow) as ref:
-        frames = await run(ref, request)
+    frames: list[DispatchFrame] = []
+    came_at: list[float] = []
+    async with dispatcher(slow) as ref, ref.stream(request) as stream:
+        async for frame in stream:
+            frames.append(frame)
+            came_at.append(trio.current_time())
 
-    assert set(frames[:2]) == {ToolStarted("c1", "slow"), ToolStarted("c2", "slow")}
-    assert frames[2:] == [
-        ToolResult("c2", "slow", "slept 1.0", seconds=1.0),
-        ToolResult("c1", "slow", "slept 2.0", seconds=2.0),
+    assert set(frames[:3]) == {ToolStarted(f"c{n}", "slow") for n in (1, 2, 3)}
+    assert frames[3:] == [
+        ToolResult("c3", "slow", "slept 1.0", seconds=1.0),
+        ToolResult("c2", "slow", "slept 2.0", seconds=2.0),
+        ToolResult("c1", "slow", "slept 3.0", seconds=3.0),
     ]
-    assert trio.current_time() == 2.0
+    assert came_at == [0, 0, 0, 1, 2, 3]
 
 
 async def test_case_29_calls_in_turn_go_on_after_failures(
@@ -400,16 +405,17 @@ async def test_case_29_calls_in_turn_go_on_after_failures(
     assert trio.current_time() == 1.5
 
 
+@pytest.mark.parametrize(("options", "most_of_all"), [({"limit": 5}, 5), ({}, 16)])
 async def test_limits_bound_calls_over_all_requests_and_of_one_tool(
-    autojump_clock: trio.testing.MockClock,
+    options: dict[str, int], most_of_all: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     """No more calls run at once than ``limit``, and no more of a tool than its ``concurrency``."""
     running = {"narrow": 0, "wide": 0}
-    most = {"narrow": 0, "wide": 0, "all": 0}
+    most = {"narrow": 0, "all": 0}
 
     async def work(name: str) -> None:
         running[name] += 1
-        most[name] = max(most[name], running[name])
+        most["narrow"] = max(most["narrow"], running["narrow"])
         most["all"] = max(most["all"], sum(running.values()))
         await trio.sleep(1)
         running[name] -= 1
@@ -421,36 +427,37 @@ async def test_limits_bound_calls_over_all_requests_and_of_one_tool(
     async def wide() -> None:
         await work("wide")
 
-    request = Dispatch(calls(*["narrow"] * 6, *["wide"] * 6))
-    async with dispatcher(narrow, wide, limit=5) as ref, trio.open_nursery() as nursery:
+    request = Dispatch(calls(*["narrow"] * 6, *["wide"] * 12))
+    async with dispatcher(narrow, wide, **options) as ref, trio.open_nursery() as nursery:
         nursery.start_soon(run, ref, request)
         nursery.start_soon(run, ref, request)
 
-    assert most == {"narrow": 2, "wide": 5, "all": 5}
+    assert most == {"narrow": 2, "all": most_of_all}
 
 
-async def test_threads_are_bounded_apart_from_calls() -> None:
+@pytest.mark.parametrize(("options", "most"), [({"threads": 2}, 2), ({}, 8)])
+async def test_threads_are_bounded_apart_from_calls(options: dict[str, int], most: int) -> None:
     """Plain functions run in at most ``threads`` threads, whatever ``limit`` allows."""
     lock = threading.Lock()
-    two, gate = threading.Event(), threading.Event()
+    enough, gate = threading.Event(), threading.Event()
     inside: list[str] = []
 
     def work() -> None:
         with lock:
             inside.append(threading.current_thread().name)
-            if len(inside) == 2:
-                two.set()
+            if len(inside) == most:
+                enough.set()
         gate.wait()
 
-    async with dispatcher(work, threads=2) as ref, trio.open_nursery() as nursery:
-        nursery.start_soon(run, ref, Dispatch(calls(*["work"] * 5)))
-        await trio.to_thread.run_sync(two.wait)
+    async with dispatcher(work, **options) as ref, trio.open_nursery() as nursery:
+        nursery.start_soon(run, ref, Dispatch(calls(*["work"] * (most + 3))))
+        await trio.to_thread.run_sync(enough.wait)
         await wait_all_tasks_blocked()
         at_once = tuple(inside)
         gate.set()
 
-    assert at_once == ("tool work", "tool work")
-    assert len(inside) == 5
+    assert at_once == ("tool work",) * most
+    assert len(inside) == most + 3
 
 
 async def test_slow_asker_holds_up_neither_tools_nor_other_requests(
@@ -638,6 +645,26 @@ async def test_case_23_leaving_the_block_cancels_and_settles_every_call(
             "c2": f"tool 'hold' was cancelled: {why}",
             "c1": f"tool 'hold' was cancelled before it began: {why}",
         }
+
+
+async def test_a_bare_cancel_gives_results_without_a_reason(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """I3: a cancel from around the runtime says no why, and the model reads none."""
+    left: list[DispatchFrame] = []
+    with trio.move_on_after(0.5):
+        async with dispatcher(slow, limit=1) as ref:
+            stream = ref.stream(Dispatch(calls("slow", "slow")))
+            try:
+                async with stream:
+                    await trio.sleep_forever()
+            finally:
+                left += stream.untaken
+
+    assert sorted(results(left).values()) == [
+        "tool 'slow' was cancelled",
+        "tool 'slow' was cancelled before it began",
+    ]
 
 
 async def test_results_that_were_not_taken_are_in_closing() -> None:

@@ -15,9 +15,9 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from greenroom.actors.demo.cast import DEFAULT_QUESTION, SPECIALISTS
 from greenroom.actors.understudy import MODEL, Understudy, banner
+from greenroom.runtime.testing import World, sweep
 from tests.actors.understudy.peer import Peer, asking, connected, payloads, text_of
 from tests.actors.understudy.talk import tools_of
-from tests.sweep import Cut, sweep
 
 TOOLS = tools_of(SPECIALISTS[0])
 
@@ -432,31 +432,45 @@ def test_banner_says_what_it_is() -> None:
     assert "is a set of rules, not a language model" in banner(Understudy())
 
 
-async def _conversation(cut: Cut) -> None:
+def _own(w: World, understudy: Understudy) -> None:
+    """Have its counts looked at when all is over: nothing is open, and nothing went wrong in it."""
+
+    def is_idle() -> bool:
+        after = understudy.statistics()
+        return (after.connections_open, after.streams_running, after.failures) == (0, 0, 0)
+
+    w.own("the understudy", is_idle)
+
+
+async def _conversation(w: World) -> None:
     understudy = Understudy(pace=10, faults=["giant=200kB"])
+    _own(w, understudy)
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(understudy.serve, theirs)
-        with cut:
-            peer = Peer(ours)
-            await peer.post(asking(max_tokens=3))
-            await peer.events()
-            await peer.send("GET", "/v1/models")
-            await peer.json()
-        with trio.CancelScope(shield=True):
-            await ours.aclose()
-    after = understudy.statistics()
-
-    assert (after.connections_open, after.streams_running, after.failures) == (0, 0, 0)
+        try:
+            with w.scope("client"):
+                peer = Peer(ours)
+                await peer.post(asking(max_tokens=3))
+                await peer.events()
+                await peer.send("GET", "/v1/models")
+                await peer.json()
+        finally:
+            with trio.CancelScope(shield=True):
+                await ours.aclose()
 
 
 def test_client_cancelled_at_every_step_leaves_nothing() -> None:
     """However far the client got, serve returns and its counts are back to none (I4)."""
-    assert sweep(_conversation) > 10
+    report = sweep(_conversation, targets=["client", "root"]).check()
+    print(f"sweep understudy's client: {report.summary()}")
+
+    assert report.runs >= 60
 
 
-async def _serving(cut: Cut) -> None:
+async def _serving(w: World) -> None:
     understudy = Understudy(pace=10)
+    _own(w, understudy)
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
 
@@ -471,17 +485,17 @@ async def _serving(cut: Cut) -> None:
                 await ours.aclose()
 
         nursery.start_soon(ask)
-        with cut:
+        with w.scope("server"):
             await understudy.serve(theirs)
-    after = understudy.statistics()
-
-    assert (after.connections_open, after.streams_running, after.failures) == (0, 0, 0)
-    assert after.streams_broken_off == 0
+    assert understudy.statistics().streams_broken_off == 0
 
 
 def test_server_cancelled_at_every_step_leaves_nothing() -> None:
     """However far the server got, its connection is closed and its counts are back to none (I4)."""
-    assert sweep(_serving) > 10
+    report = sweep(_serving, targets=["server", "root"]).check()
+    print(f"sweep understudy's server: {report.summary()}")
+
+    assert report.runs >= 60
 
 
 def _exchange(sent: bytes) -> tuple[bytes, Understudy]:

@@ -1,5 +1,5 @@
 """
-A request cancelled at every point there is: promises I4 (nothing is left) and I13 (the pool is back).
+A request cancelled at every position: promises I4 (nothing is left) and I13 (the pool is back).
 
 Each scenario runs on a pool of one connection, in virtual time over the network in memory, plain
 and over TLS, with the watchdog and without.
@@ -15,6 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from greenroom.actors.testing import open_memory_network
 from greenroom.actors.wire import BODY_EXTENSION, Body, Transport
+from greenroom.runtime.testing import World, simulate, sweep
 from tests.actors.wire.peers import (
     END,
     OK,
@@ -26,7 +27,6 @@ from tests.actors.wire.peers import (
     chunk,
     over_tls,
 )
-from tests.sweep import Cut, sweep
 
 TOKENS = [chunk(b'data: {"n": %d}\n\n' % n) for n in range(3)]
 DONE = chunk(b"data: [DONE]\n\n")
@@ -94,7 +94,7 @@ async def parked_response(client: httpx2.AsyncClient) -> None:
 
 @attrs.frozen
 class Case:
-    """What a sweep does, and the points it must have at least, plain and over TLS."""
+    """What a sweep does, and how many runs it must have at least, plain and over TLS."""
 
     path: str
     floors: tuple[int, int]
@@ -104,16 +104,16 @@ class Case:
 
 
 CASES = {
-    "cold": Case("/stream", (15, 30)),
-    "slow": Case("/slow", (28, 38)),
-    "warm": Case("/stream", (14, 22), prepare=one_request),
-    "contended": Case("/stream", (15, 30), contended=True),
-    "erroring": Case("/error", (14, 25)),
-    "stalled head": Case("/stalled-head", (8, 17)),
-    "hang tail": Case("/hang-tail", (16, 30)),
-    "after hang tail": Case("/stream", (15, 30), prepare=parked_response),
-    "dying": Case("/second-dies", (14, 25), prepare=one_request),
-    "upload": Case("/stream", (25, 50), upload=300_000),
+    "cold": Case("/stream", (16, 36)),
+    "slow": Case("/slow", (36, 52)),
+    "warm": Case("/stream", (14, 24), prepare=one_request),
+    "contended": Case("/stream", (40, 66), contended=True),
+    "erroring": Case("/error", (18, 34)),
+    "stalled head": Case("/stalled-head", (11, 22)),
+    "hang tail": Case("/hang-tail", (14, 33)),
+    "after hang tail": Case("/stream", (16, 36), prepare=parked_response),
+    "dying": Case("/second-dies", (16, 33), prepare=one_request),
+    "upload": Case("/stream", (31, 72), upload=300_000),
 }
 
 
@@ -126,12 +126,13 @@ def test_cancel_at_every_point_leaves_nothing(
     """Wherever the cancel comes: slots, connections and warnings are none, the next one works."""
     case = CASES[name]
 
-    async def scenario(cut: Cut) -> None:
+    async def scenario(w: World) -> None:
         handler = answering(serve_path)
         if secure:
             handler = over_tls(handler, tls.server)
         async with open_memory_network(handler) as network, trio.open_nursery() as nursery:
             transport = Transport(max_connections=1, dial=network.dial, ssl_context=tls.client)
+            w.own("the pool", lambda: transport.statistics().active == 0)
             if watched:
                 await nursery.start(transport.watch)
             client = httpx2.AsyncClient(
@@ -145,7 +146,7 @@ def test_cancel_at_every_point_leaves_nothing(
                 if case.contended:
                     others.start_soon(read, client, "/slow")
                     await wait_all_tasks_blocked()
-                with cut:
+                with w.scope("request"):
                     try:
                         await read(client, case.path, case.upload)
                     except httpx2.ReadTimeout:
@@ -163,6 +164,29 @@ def test_cancel_at_every_point_leaves_nothing(
             assert transport.statistics().active == 0
             assert network.open == 0
 
-    points = sweep(scenario, name=f"{name}, {'TLS' if secure else 'plain'}")
+    report = sweep(scenario, faults=["cancel"], targets=["request"]).check()
+    print(f"sweep {name}, {'TLS' if secure else 'plain'}: {report.summary()}")
 
-    assert points >= case.floors[secure]
+    assert report.runs >= case.floors[secure]
+
+
+async def wait_too_long(w: World) -> None:
+    """A read whose deadline passes, kept by the watchdog."""
+    async with (
+        open_memory_network(answering(serve_path)) as network,
+        trio.open_nursery() as nursery,
+    ):
+        transport = Transport(dial=network.dial)
+        await nursery.start(transport.watch)
+        async with httpx2.AsyncClient(transport=transport, timeout=5, trust_env=False) as client:
+            with pytest.raises(httpx2.ReadTimeout):
+                await client.get("http://model.test/stalled-head")
+        nursery.cancel_scope.cancel()
+
+
+def test_the_watchdog_wakes_once_for_a_read_that_is_overdue() -> None:
+    """It does not come again and again until the read has noticed, however late that is (R23)."""
+    report = simulate(wait_too_long).check()
+
+    assert report.seconds == 5
+    assert report.steps < 60

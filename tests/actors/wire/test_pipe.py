@@ -15,11 +15,11 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from greenroom.actors.testing import MemoryStream, open_memory_network
 from greenroom.actors.wire.pipe import Pipe, SocketPipe, TlsPipe, dial, start_tls
+from greenroom.runtime.testing import World, sweep_live
 from tests.actors.wire.peers import TlsPair, listening, make_tls, over_tls
-from tests.sweep import Cut
 
 # Points of dialling over TLS at which a cancel can arrive, at least.
-DIAL_FLOOR = 12
+DIAL_FLOOR = 24
 
 Kind = Literal["socket", "memory", "tls over memory", "tls over socket"]
 KINDS: list[Kind] = ["socket", "memory", "tls over memory", "tls over socket"]
@@ -397,34 +397,27 @@ async def test_dial_connects_and_verifies_over_real_sockets(tls: TlsPair) -> Non
             pipe.abort()
 
 
-async def test_dial_cancelled_at_every_point_leaves_no_descriptor(tls: TlsPair) -> None:
+def test_dial_cancelled_at_every_position_leaves_no_descriptor(tls: TlsPair) -> None:
     """Resolving, connecting, shaking hands: a cancel comes out bare, the socket is closed (I4)."""
+    raised: set[type[BaseException]] = set()
 
     async def wait(stream: trio.abc.Stream) -> None:
         await stream.receive_some(1)
 
-    point = 0
-    raised: set[type[BaseException]] = set()
-    async with listening(over_tls(wait, tls.server)) as port:
-        (await dial("127.0.0.1", port, ssl_context=tls.client)).abort()
-        before = set(os.listdir("/proc/self/fd"))
-        cut = Cut(point)
-        while not point or cut.reached:
-            cut = Cut(point)
-            with cut:
+    async def scenario(w: World) -> None:
+        async with listening(over_tls(wait, tls.server)) as port:
+            with w.scope("dial"):
                 try:
                     pipe = await dial("127.0.0.1", port, ssl_context=tls.client)
                 except BaseException as error:
                     raised.add(type(error))
                     raise
                 pipe.abort()
-            point += 1
-        with trio.fail_after(5):
-            while set(os.listdir("/proc/self/fd")) != before:  # the server's halves
-                await trio.lowlevel.checkpoint()
 
-    print(f"dial over TLS: {point - 1} points")
-    assert point - 1 >= DIAL_FLOOR
+    report = sweep_live(scenario, target="dial").check()
+    print(f"sweep dial over TLS: {report.summary()}")
+
+    assert report.positions >= DIAL_FLOOR
     assert raised == {trio.Cancelled}
 
 

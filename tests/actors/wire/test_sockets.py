@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from greenroom.actors.wire import BODY_EXTENSION, Body, Transport
+from greenroom.runtime.testing import World, sweep_live
 from tests.actors.wire.peers import (
     END,
     OK,
@@ -24,13 +25,12 @@ from tests.actors.wire.peers import (
     listening,
     over_tls,
 )
-from tests.sweep import Cut
 
 # Far more than the kernel buffers between two sockets of this machine.
 LARGE = 8 * 1024 * 1024
 
-# Points at which the request of the sweep can be cancelled, at least: plain, TLS.
-FLOORS = {False: 8, True: 12}
+# Positions at which the request of the sweep can be cancelled, at least: plain, TLS.
+FLOORS = {False: 20, True: 30}
 
 
 @pytest.fixture(autouse=True)
@@ -243,16 +243,16 @@ async def test_untrusted_server_says_so(tls: TlsPair) -> None:
             await client.get(f"https://127.0.0.1:{port}/")
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["cold", "warm"])
 @both
-async def test_cancel_at_every_point_over_sockets(secure: bool, tls: TlsPair) -> None:
-    """I4 and I13 hold at each point on real sockets too, warm and cold by turns."""
-    async with serving(answering(serve_path), tls if secure else None, max_connections=1) as to:
-        assert (await to.client.get("/")).text == "ok"  # what is made once is made
-        descriptors = len(os.listdir("/proc/self/fd"))
-        point = 0
-        while True:
-            cut = Cut(point)
-            with cut:
+def test_cancel_at_every_position_over_sockets(secure: bool, kept: bool, tls: TlsPair) -> None:
+    """I4 and I13 hold at each position on real sockets too, for new connections and kept ones."""
+
+    async def scenario(w: World) -> None:
+        async with serving(answering(serve_path), tls if secure else None, max_connections=1) as to:
+            if kept:
+                assert (await to.client.get("/")).text == "ok"
+            with w.scope("request"):
                 request = to.client.build_request("GET", "/stream")
                 response = await to.client.send(request, stream=True)
                 body = response.extensions[BODY_EXTENSION]
@@ -264,18 +264,10 @@ async def test_cancel_at_every_point_over_sockets(secure: bool, tls: TlsPair) ->
                 finally:
                     body.close(complete=done)
             after = to.transport.statistics()
-            text = (await to.client.get("/")).text
+            assert after.active == 0
+            assert (await to.client.get("/")).text == "ok"
 
-            assert after.active == 0, f"at point {point}"
-            assert text == "ok", f"at point {point}"
-            if not cut.reached:
-                break
-            if point % 2:  # the next one starts cold
-                await to.client.get("/bye")
-            point += 1
-        with trio.fail_after(5):
-            while len(os.listdir("/proc/self/fd")) > descriptors:  # the server's halves
-                await trio.lowlevel.checkpoint()
+    report = sweep_live(scenario, target="request").check()
+    print(f"sweep sockets, {'TLS' if secure else 'plain'}: {report.summary()}")
 
-    print(f"sweep over sockets, {'TLS' if secure else 'plain'}: {point} points")
-    assert point >= FLOORS[secure]
+    assert report.positions >= FLOORS[secure]

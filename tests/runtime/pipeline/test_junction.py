@@ -56,7 +56,9 @@ def test_a_lifecycle_frame_goes_on_once_all_have_passed_it_on() -> None:
 
     assert [junction.leave(0, one), junction.leave(0, two)] == [False, False]
     assert [junction.leave(1, one), junction.leave(1, two)] == [True, True]
-    assert junction.leave(0, one) is False  # never entered again
+    assert junction.leave(1, one)  # its stage was cut off before it was beyond
+    junction.forget(one)
+    assert junction.leave(1, one) is False  # never entered again
 
 
 def test_marks_of_another_junction_are_lifecycle_frames() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -34,10 +35,9 @@ from greenroom.runtime.pipeline import (
     open_pipeline,
 )
 from greenroom.runtime.pipeline.junction import Junction
-from greenroom.runtime.testing import EventLog, run_seeded
+from greenroom.runtime.testing import EventLog, FaultKind, World, run_seeded, sweep
 from tests.conftest import TORTURE
 from tests.runtime.pipeline.cast import Pass, Pinned, Problem, Steer, Text
-from tests.sweep import Cut, sweep
 
 
 class Echo(Stage):
@@ -60,21 +60,15 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "branches": (Pass, Branches([Echo], [Pass, Echo], []), Echo),
     "nested branches": (Branches([Echo], [Branches([Pass], [Echo])]), Pass),
 }
-FLOORS = {"a chain": 210, "branches": 440, "nested branches": 300}
-FLOORS_OF_INTERRUPTION = {"a chain": 42, "branches": 120, "nested branches": 58}
+FLOORS = {"a chain": 125, "branches": 250, "nested branches": 165}  # runs
+FLOORS_OF_INTERRUPTION = {"a chain": 52, "branches": 140, "nested branches": 64}
 
 
-class Balance:
-    """An observer that checks that each handler that started has ended."""
-
-    def __init__(self) -> None:
-        self.open: Counter[tuple[str, int]] = Counter()
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, HandlerStarted):
-            self.open[event.actor, event.number] += 1
-        elif isinstance(event, HandlerEnded):
-            self.open[event.actor, event.number] -= 1
+def balance_of(events: Sequence[Event]) -> Counter[tuple[str, int]]:
+    """Return which handlers have started more often than they have ended."""
+    started = Counter((e.actor, e.number) for e in events if isinstance(e, HandlerStarted))
+    started.subtract(Counter((e.actor, e.number) for e in events if isinstance(e, HandlerEnded)))
+    return +started
 
 
 async def read_all(tap: Any, into: list[Frame]) -> None:
@@ -87,11 +81,10 @@ async def read_all(tap: Any, into: list[Frame]) -> None:
 def test_a_pipeline_cancelled_at_any_step_leaves_nothing(name: str) -> None:
     """I1, I3, I4: whatever was under way, no actor is left, and every frame is accounted for."""
 
-    async def scenario(cut: Cut) -> None:
-        balance = Balance()
+    async def scenario(w: World) -> None:
         out: list[Frame] = []
-        async with open_runtime(observers=[balance]) as runtime:
-            with cut:
+        async with open_runtime(observers=[w.history]) as runtime:
+            with w.scope("cut"):
                 async with (
                     open_pipeline(runtime, *PARTS[name], capacity=2) as pipeline,
                     trio.open_nursery() as nursery,
@@ -104,72 +97,56 @@ def test_a_pipeline_cancelled_at_any_step_leaves_nothing(name: str) -> None:
                     pipeline.stop()
             assert runtime.living() == ()
             assert runtime.accounts().pending == 0
-        assert +balance.open == Counter()
+        assert balance_of(w.history.events) == Counter()
 
-    assert sweep(scenario, name=f"pipeline: {name}", everywhere=True) >= FLOORS[name]
+    faults: list[FaultKind] = ["cancel", "interrupt"] if TORTURE else ["cancel"]
+    report = sweep(scenario, faults=faults, targets=["cut"]).check()
+    print(f"sweep pipeline: {name}: {report.summary()}")
+    assert report.runs >= FLOORS[name]
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_an_interruption_at_any_step_takes_all_that_was_before_it(name: str) -> None:
+@pytest.mark.parametrize("order", ["", "random 1; batch"], ids=["as it comes", "another order"])
+def test_an_interruption_at_any_step_takes_all_that_was_before_it(name: str, order: str) -> None:
     """Nothing from before it comes out after its notice, and the next turn is whole (R21)."""
-    points = 0
-    for point in range(10_000):
-        seen: list[Frame] = []
-        reached = False
 
-        async def main(point: int, seen: list[Frame]) -> None:
-            nonlocal reached
-            async with (
-                open_runtime() as runtime,
-                open_pipeline(runtime, *PARTS[name], capacity=2) as pipeline,
-                trio.open_nursery() as nursery,
-            ):
-                nursery.start_soon(read_all, pipeline.sink(), seen)
-                interrupter = At(point, pipeline.interrupt)
-                trio.lowlevel.add_instrument(interrupter)
+    async def scenario(w: World) -> None:
+        seen: list[Frame] = []
+        interrupted: list[bool] = []
+        async with (
+            open_runtime(observers=[w.history]) as runtime,
+            open_pipeline(runtime, *PARTS[name], capacity=2) as pipeline,
+            trio.open_nursery() as nursery,
+        ):
+
+            def interrupt() -> None:
+                interrupted.append(True)
+                pipeline.interrupt()
+
+            nursery.start_soon(read_all, pipeline.sink(), seen)
+            with w.action("interrupt", interrupt):
                 for n in range(3):
                     await pipeline.send(Text(f"old {n}"))
                 await pipeline.send(Pinned("pin"))
                 await pipeline.flush()
-                trio.lowlevel.remove_instrument(interrupter)
-                reached = interrupter.reached
-                if not reached:
-                    pipeline.interrupt()
-                await pipeline.send(Text("new"))
-                await pipeline.flush()
-                pipeline.stop()
-
-        run_seeded(main, point, seen, seed=point)
+            if not interrupted:
+                interrupt()
+            await pipeline.send(Text("new"))
+            await pipeline.flush()
+            pipeline.stop()
         notice = seen.index(PipelineInterrupted("interrupted"))
         # a sender that goes on after the interruption sends into the new turn
         after = [f for f in seen[notice + 1 :] if isinstance(f, Text)]
         numbers = [int(f.text[4]) for f in after if f.text.startswith("old")]
         before = [int(f.text[4]) for f in seen[:notice] if isinstance(f, Text)]
-        assert not set(numbers) & set(before), (point, seen)
+        assert not set(numbers) & set(before), seen
         assert any(f.text.startswith("new") for f in after)
         assert seen.count(Pinned("pin")) == 1
-        if not reached:
-            break
-        points += 1
-    print(f"sweep interrupt of pipeline {name}: {points} points")
 
-    assert points >= FLOORS_OF_INTERRUPTION[name]
+    report = sweep(scenario, faults=["call"], order=order).check()
+    print(f"sweep interrupt of pipeline {name}: {report.summary()}")
 
-
-class At(trio.abc.Instrument):
-    """Calls a function at one step of all."""
-
-    def __init__(self, point: int, call: Any) -> None:
-        self.point = point
-        self.call = call
-        self.reached = False
-        self.seen = 0
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self.seen == self.point and not self.reached:
-            self.reached = True
-            self.call()
-        self.seen += 1
+    assert report.runs >= FLOORS_OF_INTERRUPTION[name]
 
 
 @given(
@@ -318,32 +295,30 @@ ACTIONS = {
 def test_whatever_happens_at_any_step_flush_and_end_are_bounded(name: str) -> None:
     """I4: while frames run, a flush is under way, or the end is; nothing is left, nothing hangs."""
     act, restart = ACTIONS[name]
-    points = 0
 
-    async def main(at: At) -> None:
+    async def scenario(w: World) -> None:
         seen: list[Frame] = []
-        async with open_runtime(drain_grace=5, cleanup_grace=5) as runtime:
-            async with (
-                trio.open_nursery() as nursery,
-                open_pipeline(
-                    runtime,
-                    *crash_of(restart),
-                    capacity=2,
-                    flush_grace=3,
-                    supervision=Supervision(restarts=5),
-                ) as pipeline,
-            ):
-                at.call = functools.partial(act, pipeline)
-                trio.lowlevel.add_instrument(at)
-                nursery.start_soon(read_all, pipeline.sink(), seen)
-                nursery.start_soon(read_all, pipeline.source(Problem, buffer=1), seen)
-                with contextlib.suppress(ActorStopped, PipelineStalled):
-                    for n in range(3):
-                        await pipeline.send(Text(str(n)))
-                    await pipeline.flush()
-                    await pipeline.send(Text("last"))
-                ended = trio.current_time()
-            trio.lowlevel.remove_instrument(at)
+        async with open_runtime(observers=[w.history], drain_grace=5, cleanup_grace=5) as runtime:
+            with contextlib.ExitStack() as stack:
+                async with (
+                    trio.open_nursery() as nursery,
+                    open_pipeline(
+                        runtime,
+                        *crash_of(restart),
+                        capacity=2,
+                        flush_grace=3,
+                        supervision=Supervision(restarts=5),
+                    ) as pipeline,
+                ):
+                    stack.enter_context(w.action("act", functools.partial(act, pipeline)))
+                    nursery.start_soon(read_all, pipeline.sink(), seen)
+                    nursery.start_soon(read_all, pipeline.source(Problem, buffer=1), seen)
+                    with contextlib.suppress(ActorStopped, PipelineStalled):
+                        for n in range(3):
+                            await pipeline.send(Text(str(n)))
+                        await pipeline.flush()
+                        await pipeline.send(Text("last"))
+                    ended = trio.current_time()
             assert trio.current_time() <= ended + 5
             assert trio.current_time() <= 30
             assert runtime.living() == ()
@@ -352,16 +327,8 @@ def test_whatever_happens_at_any_step_flush_and_end_are_bounded(name: str) -> No
         texts = Counter(id(frame) for frame in seen if isinstance(frame, Text))
         assert not texts or max(texts.values()) == 1
 
-    for point in range(0, 10_000, 1 if TORTURE else 6):
-        at = At(point, None)
-
-        async def bounded(at: At = at) -> None:
-            with trio.fail_after(1000):
-                await main(at)
-
-        run_seeded(bounded, seed=point)
-        if not at.reached:
-            break
-        points = point + 1
-    print(f"sweep {name}: {points} points")
-    assert points >= 240
+    for order in ("", "random 1; batch"):
+        report = sweep(scenario, faults=["call"], order=order, stride=1 if TORTURE else 11).check()
+        print(f"sweep {name}: {report.summary()}")
+        assert report.positions >= 320
+        assert report.runs >= 27

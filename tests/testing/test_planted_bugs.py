@@ -1,0 +1,106 @@
+"""What the kit is for: bugs of 28 kinds in a session of actors, found, and found again."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from greenroom.runtime.testing import (
+    ExamineReport,
+    Plan,
+    Report,
+    examine,
+    explore,
+    simulate,
+    sweep,
+)
+from tests.testing.planted import BUGS, Bug, Cast
+
+FOUND: dict[int, tuple[str, tuple[str, ...]]] = {}  # the plan and the codes of each, once found
+
+
+def examined(bug: Bug) -> ExamineReport:
+    return examine(bug.cast.scenario, recovery=bug.cast.recovery if bug.recovers else None)
+
+
+def seen_again(bug: Bug, plan: str) -> Report:
+    """Run *bug* once more; what depends on hashes is seen by another process only."""
+    if bug.codes == ("FICKLE",):
+        return examine(bug.cast.scenario, faults=(), orders=0, pairs=0).first
+    return simulate(bug.cast.scenario, plan=plan, recovery=bug.cast.recovery)
+
+
+@pytest.mark.parametrize("number", BUGS)
+def test_each_bug_is_found_by_default_and_its_plan_repeats_it(number: int) -> None:
+    """With one of the codes that belong to it, in so many runs, and a plan of two faults at most."""
+    bug = BUGS[number]
+    began = time.process_time()
+    report = examined(bug)
+    seconds = time.process_time() - began
+    plan = str(report.first.plan)
+    print(
+        f"| {number} | {bug.name} | {', '.join(report.first.codes)} | {plan} | {report.runs} ",
+        end="",
+    )
+    print(f"| {seconds:.1f} |")
+    FOUND[number] = plan, report.first.codes
+
+    assert set(report.first.codes) & set(bug.codes), report.first.story()
+    assert report.runs <= bug.runs
+    assert len(report.first.plan.faults) <= 2
+    assert Plan.parse(plan) == report.first.plan
+    assert seen_again(bug, plan).codes == report.first.codes
+
+
+def test_the_plans_repeat_in_a_fresh_process() -> None:
+    """With other hashes of texts: a plan is worth pasting into a message."""
+    if not FOUND:
+        pytest.skip("nothing was found in this process that could be repeated")
+    done = subprocess.run(
+        [sys.executable, "-c", f"from {__name__} import repeat; repeat()"],
+        input=json.dumps({number: plan for number, (plan, _) in FOUND.items()}),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        check=True,
+    )
+    answers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+
+    assert answers == {str(number): list(codes) for number, (_, codes) in FOUND.items()}
+
+
+def repeat() -> None:
+    """Print the codes that the plans on standard input give; run in the other process."""
+    plans: dict[str, str] = json.load(sys.stdin)
+    answers = {n: seen_again(BUGS[int(n)], plan).codes for n, plan in plans.items()}
+    print(json.dumps(answers))
+
+
+def test_the_session_without_bugs_has_nothing_wrong() -> None:
+    """By default: all single faults, other orders, pairs, crashes."""
+    report = examine(Cast().scenario, recovery=Cast().recovery).check()
+    print(report.summary(), report.runs)
+
+    assert report.positions >= 150
+    assert report.elsewhere
+
+
+@pytest.mark.torture
+def test_the_session_without_bugs_has_nothing_wrong_in_20_000_runs() -> None:
+    """Sweeps of all faults and of pairs, and explorations with many seeds and skews."""
+    cast = Cast()
+    runs = sweep(cast.scenario, recovery=cast.recovery).check().runs
+    for then in ("jump", "cancel", "interrupt"):
+        for target in ("root", "turn"):
+            report = sweep(cast.scenario, faults=("cancel",), then=(then,), targets=(target,))
+            runs += report.check().runs
+    for seed in range(1, 9):
+        for skew in (0.0, 0.3, 1.0):
+            runs += explore(cast.scenario, runs=150, seed=seed * 10_000, skew=skew).check().runs
+    print(f"{runs} runs")
+
+    assert runs >= 20_000
