@@ -96,7 +96,9 @@ def test_the_session_without_bugs_has_nothing_wrong_in_20_000_runs() -> None:
     runs = sweep(cast.scenario, recovery=cast.recovery).check().runs
     for then in ("jump", "cancel", "interrupt"):
         for target in ("root", "turn"):
-            report = sweep(cast.scenario, faults=("cancel",), then=(then,), targets=(target,))
+            report = sweep(
+                cast.scenario, faults=("cancel",), then=(then,), targets=(target,), stride=2
+            )
             runs += report.check().runs
     for seed in range(1, 9):
         for skew in (0.0, 0.3, 1.0):
