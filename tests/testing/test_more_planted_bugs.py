@@ -4,7 +4,6 @@ import gc
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -428,22 +427,6 @@ class HidesATimeout(Actor):
 
 async def hides_a_timeout(w: World) -> None:
     await turn(w, await w.runtime.spawn(HidesATimeout, w.delay(1.5)))
-
-
-USER: ContextVar[str] = ContextVar("user", default="nobody")
-
-
-class ForgetsWhoItWasFor(Actor):
-    def __init__(self, seen: list[str]) -> None:
-        self.seen = seen
-
-    @handles
-    async def note(self, frame: Note) -> None:
-        self.seen.append(USER.get())
-        token = USER.set(frame.text)
-        await trio.sleep(1)
-        fault_point("note")
-        USER.reset(token)
 
 
 class StartsItTooLate(Actor):
