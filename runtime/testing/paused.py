@@ -228,15 +228,17 @@ class Paused:
         try:
             with gate.root:
                 async with trio.open_nursery() as self._outside:
-                    opened = self._open_one(observers=[outcome.history], seed=rules.seed)
-                    async with opened as runtime:
+                    observers = [outcome.history, gate.cancels]
+                    async with self._open_one(observers=observers, seed=rules.seed) as runtime:
                         self._context: Context = copy_context()
-                        self.world = World(runtime, outcome.history, rules.seed)
+                        self.world = World(
+                            *(runtime, outcome.history, rules.seed),
+                            scope_ended=gate.cancels.check_scope,
+                        )
                         outcome.world = gate.world = self.world
                         await self._end.wait()
         finally:
-            gate.end()
-            outcome.seconds = self._clock.current_time()
+            outcome.seconds = gate.end()
             outcome.generators = self._leaks.open_generators()
 
     async def _drive(self) -> None:

@@ -24,7 +24,7 @@ from greenroom.runtime.testing.world import ROOT, Scenario
 
 __all__ = ["plans"]
 
-KINDS: Final[tuple[FaultKind, ...]] = ("cancel", "raise", "fail", "interrupt")
+KINDS: Final[tuple[FaultKind, ...]] = ("cancel", "call", "raise", "fail", "interrupt")
 
 
 def plans(

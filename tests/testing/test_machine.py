@@ -448,14 +448,13 @@ def test_a_machine_that_could_not_be_made_is_ended_by_the_next() -> None:
     assert state_of_the_process() == before
 
 
-def test_no_thread_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither by Trio, which would wait for input in one, nor by what is given to a thread."""
+def test_trio_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To wait for input, as a guest run does where nothing can run; what a program starts takes turns."""
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a thread")
 
     monkeypatch.setattr("trio._core._run.start_thread_soon", refuse)
-    monkeypatch.setattr(threading.Thread, "start", refuse)
     machine = SystemMachine()
     ref = machine.spawn(Stagehand)
 
@@ -467,6 +466,23 @@ def test_no_thread_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     machine.teardown()
 
     assert call.value == 5
+
+
+def test_a_cancel_that_is_swallowed_is_found() -> None:
+    """As in every run of the kit."""
+    machine = SystemMachine()
+    ref = machine.spawn(Stagehand)
+
+    async def swallow(_: Actor) -> int:
+        with suppress(BaseException):  # the bug
+            await trio.sleep_forever()
+        return 1
+
+    call = machine.ask(ref, Do(swallow))
+    machine.settle()
+    machine.cancel(call)
+    with pytest.raises(AssertionError, match="SWALLOWED the handler of 'stagehand-1'"):
+        machine.teardown()
 
 
 def test_without_the_seam_each_step_settles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,3 +501,16 @@ def test_without_the_seam_each_step_settles(monkeypatch: pytest.MonkeyPatch) -> 
     assert call.value == "x"
     with pytest.raises(AssertionError, match="this version of trio can't be stepped"):
         machine.teardown()
+
+
+def test_a_rule_of_the_machine_is_left_out_by_a_plain_method() -> None:
+    """For stories in which no time passes, for example."""
+
+    class Timeless(SystemMachine):
+        seconds_passed = 0.0
+
+        def time_passes(self, seconds: float) -> None:
+            type(self).seconds_passed += seconds
+
+    run_machine(Timeless, settings=STORIES)
+    assert Timeless.seconds_passed == 0
