@@ -25,15 +25,20 @@ __all__ = ["other_logs"]
 _PROGRAM: Final = "from greenroom.runtime.testing.elsewhere import answer; answer()"
 _HASHES: Final = ("1", "2", "3")
 _MARK: Final = "\n--log--\n"
+_CHILD: Final = "GREENROOM_ELSEWHERE"  # set in the other process, which asks no further one
 
 
 def other_logs(scenario: Scenario) -> tuple[str, ...]:
     """
     Return the logs of *scenario*, as it comes, in processes with other hashes.
 
-    There are some, as a small set may come in the same order by chance. None at all if no other process can find it: it is not a function at the top of a module that can be
-    imported, nor a `functools.partial` of one, with arguments that can be pickled.
+    There are some, as a small set may come in the same order by chance. None at all if no other
+    process can find it: it is not a function at the top of a module that can be imported, nor a
+    `functools.partial` of one, with arguments that can be pickled. None in such a process either:
+    a module that examines when it is imported would start processes without end.
     """
+    if _CHILD in os.environ:
+        return ()
     function, given = _parts(scenario)
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
     if not name.isidentifier() or module in ("", "__main__") or given is None:
@@ -52,7 +57,7 @@ def _begin(hashes: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "PYTHONHASHSEED": hashes},
+        env={**os.environ, "PYTHONHASHSEED": hashes, _CHILD: "1"},
     )
 
 

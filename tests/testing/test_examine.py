@@ -84,6 +84,13 @@ def test_a_scenario_without_a_name_is_not_compared() -> None:
     assert "another process" not in report.summary()
 
 
+def test_another_process_asks_no_further_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that examines when it is imported would start processes without end."""
+    monkeypatch.setenv("GREENROOM_ELSEWHERE", "1")
+
+    assert not examine(depends_on_hashes, faults=(), orders=0, pairs=0).check().elsewhere
+
+
 # -- coverage
 
 

@@ -1,5 +1,6 @@
 """One run of a scenario: what it finds, and that a plan repeats it."""
 
+import contextlib
 import gc
 import os
 import socket
@@ -165,6 +166,22 @@ def test_what_is_wrong_with_a_run_is_named(
     for thread in threading.enumerate():
         if thread.name == "left":
             thread.join()
+    assert simulate(five).ok
+
+
+@pytest.mark.parametrize("caught", [trio.Cancelled, BaseException])
+def test_a_loop_that_swallows_every_cancel_is_left(caught: type[BaseException]) -> None:
+    """Nothing ends it, so the kit leaves the run; and the next one is clean."""
+
+    async def deaf(w: World) -> None:
+        while True:
+            with contextlib.suppress(caught):
+                await trio.sleep(1)
+
+    report = simulate(deaf, max_steps=500)
+
+    assert "LIVELOCK" in report.codes
+    assert 500 < report.steps <= 1001
     assert simulate(five).ok
 
 
