@@ -19,11 +19,15 @@ from greenroom.actors.llm.context import (
     User,
 )
 from greenroom.actors.llm.errors import Category, ProviderError, ProviderTimeout, mask
+from greenroom.actors.llm.fallback import Fallback, Pinned
 from greenroom.actors.llm.frames import (
+    Complete,
+    Completion,
     Generate,
     ReasoningDelta,
     RefusalDelta,
     ResponseEnded,
+    ResponseFailed,
     ResponseFrame,
     ResponseStarted,
     Status,
@@ -32,12 +36,16 @@ from greenroom.actors.llm.frames import (
     ToolCallsReady,
     ToolCallStarted,
     TranscriptDelta,
+    UpdateSettings,
     Usage,
     UsageReported,
 )
+from greenroom.actors.llm.hedge import Hedge
+from greenroom.actors.llm.limiter import Limiter, LimiterStatistics
 from greenroom.actors.llm.patience import Deadline, Patience
 from greenroom.actors.llm.profile import PROFILES, Profile
 from greenroom.actors.llm.provider import (
+    AttemptFailed,
     CallFragment,
     Event,
     Finished,
@@ -47,7 +55,9 @@ from greenroom.actors.llm.provider import (
     UsageSeen,
 )
 from greenroom.actors.llm.response import ResponseReducer
+from greenroom.actors.llm.retry import Retry
 from greenroom.actors.llm.settings import UNSET, Settings, UnsetType
+from greenroom.actors.llm.stage import LLMStage, Prompt
 
 __all__ = [
     "LLM",
@@ -55,18 +65,28 @@ __all__ = [
     "UNSET",
     "Assembly",
     "Assistant",
+    "AttemptFailed",
     "CallFragment",
     "Category",
+    "Complete",
+    "Completion",
     "Context",
     "Deadline",
     "Developer",
     "Event",
+    "Fallback",
     "Finished",
     "Generate",
+    "Hedge",
+    "LLMStage",
+    "Limiter",
+    "LimiterStatistics",
     "Message",
     "ModelSeen",
     "Patience",
+    "Pinned",
     "Profile",
+    "Prompt",
     "Provider",
     "ProviderError",
     "ProviderStream",
@@ -74,9 +94,11 @@ __all__ = [
     "ReasoningDelta",
     "RefusalDelta",
     "ResponseEnded",
+    "ResponseFailed",
     "ResponseFrame",
     "ResponseReducer",
     "ResponseStarted",
+    "Retry",
     "Settings",
     "Status",
     "System",
@@ -89,6 +111,7 @@ __all__ = [
     "ToolSpec",
     "TranscriptDelta",
     "UnsetType",
+    "UpdateSettings",
     "Usage",
     "UsageReported",
     "UsageSeen",

@@ -1,7 +1,7 @@
 """
 `LLM`: the actor that owns the life of every model stream.
 
-One request is one response, and the handler is a short shell around two things that decide nothing
+One request is one response, and its handler is a short shell around two things that decide nothing
 twice: the provider, whose stream is closed by a plain function, and `ResponseReducer`, which says
 what to emit. Whatever ends the handler - the model's end, an error, a deadline, an interrupt, the
 asker leaving, the runtime going down - passes through one ``finally`` without an await in it: the
@@ -11,11 +11,23 @@ stream is closed, and the closing frames go out (I5).
 import itertools
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import trio
 
-from greenroom.actors.llm.frames import Generate, ResponseFrame
+from greenroom.actors.llm.completion import Collected
+from greenroom.actors.llm.context import Context
+from greenroom.actors.llm.frames import (
+    Complete,
+    Completion,
+    Generate,
+    ResponseEnded,
+    ResponseFailed,
+    ResponseFrame,
+    Status,
+    UpdateSettings,
+)
 from greenroom.actors.llm.patience import Deadline, Patience
 from greenroom.actors.llm.provider import Provider, ProviderStream
 from greenroom.actors.llm.response import ResponseReducer
@@ -35,8 +47,12 @@ class LLM(Actor, concurrency=8):
     ``class Wide(LLM, concurrency=100)``. No fault of a provider crashes it: faults are
     `ResponseEnded` frames, so that one conversation can't take the others along (R17).
 
+    A `Generate` streams, a `Complete` is answered with the whole, and `UpdateSettings` changes what
+    later ones start from.
+
     Args:
-        provider: The model's API. The actor runs it and closes it.
+        provider: The model's API. The actor runs it and closes it. A `Retry`, `Fallback`, `Hedge` or
+            `Limiter` is one, too.
         settings: What requests start from; those of a request are merged over them.
         patience: The deadlines of each response.
     """
@@ -68,10 +84,35 @@ class LLM(Actor, concurrency=8):
         Cancellation: the stream is closed at once, without waiting; the asker finds
         `ResponseEnded` with what it had taken until then among the closing frames.
         """
+        await self._respond(request.context, request.settings, emit)
+
+    @handles
+    async def complete(self, request: Complete) -> Completion:  # noqa: ASYNC910 - as generate
+        """
+        Reply with one whole response.
+
+        Cancellation: as `generate`.
+        """
+        collected = Collected()
+        ended = await self._respond(request.context, request.settings, collected)
+        if ended.status in (Status.FAILED, Status.TIMED_OUT):
+            raise ResponseFailed(ended)
+        return collected.completion()
+
+    @handles
+    async def update_settings(  # noqa: ASYNC124 - in one step
+        self, request: UpdateSettings
+    ) -> Mapping[str, Any]:
+        """Change the settings; a running response keeps its own."""
+        self._settings, changed = self._settings.merge(request.delta)
+        return changed  # noqa: ASYNC910
+
+    async def _respond(  # noqa: ASYNC910 - as its handlers
+        self, context: Context, own: Settings | None, emit: "_Sink"
+    ) -> ResponseEnded:
         settings = self._settings
-        if request.settings is not None:
-            settings, _ = settings.merge(request.settings)
-        context = request.context
+        if own is not None:
+            settings, _ = settings.merge(own)
         reducer = ResponseReducer(
             id=f"{self.ref.name}/{next(self._numbers)}",
             model=self._provider.default_model if settings.model is UNSET else settings.model,
@@ -83,13 +124,30 @@ class LLM(Actor, concurrency=8):
         interrupted: str | None = "cancelled"  # as KeyboardInterrupt leaves it
         error: Exception | None = None
         try:
-            error = await response.run(request, settings)
+            error = await response.run(context, settings)
             interrupted = None
         except trio.Cancelled as cancelled:
             interrupted = cancelled.reason or "cancelled"
             raise
         finally:
-            response.close(interrupted, error)
+            ended = response.close(interrupted, error)
+        return ended
+
+
+class _Sink(Protocol):
+    """Where the frames of a response go; an `Emit` is one."""
+
+    async def __call__(self, frame: ResponseFrame, /) -> None:
+        """Take the next frame."""
+        ...
+
+    def close(self, *frames: ResponseFrame) -> None:
+        """Take the last frames."""
+        ...
+
+    def discard_unread(self) -> int:
+        """Return how many frames the consumer has, now that it gets no more but the last ones."""
+        ...
 
 
 class _Response:
@@ -100,7 +158,7 @@ class _Response:
         provider: Provider,
         patience: Patience,
         reducer: ResponseReducer,
-        emit: Emit[ResponseFrame],
+        emit: _Sink,
     ) -> None:
         self._provider = provider
         self._patience = patience
@@ -113,7 +171,7 @@ class _Response:
         self._started: tuple[ResponseFrame, ...] = ()  # `ResponseStarted`, once made
         self._emitted = 0  # frames
 
-    async def run(self, request: Generate, settings: Settings) -> Exception | None:
+    async def run(self, context: Context, settings: Settings) -> Exception | None:
         """
         Send the request and emit what comes, until the end or a deadline.
 
@@ -122,7 +180,7 @@ class _Response:
         """
         try:
             with bare():
-                await self._receive(request, settings)
+                await self._receive(context, settings)
         except Exception as error:
             # a provider that fails at being cancelled was cancelled all the same (I9)
             try:
@@ -135,13 +193,12 @@ class _Response:
             return error
         return None
 
-    async def _receive(self, request: Generate, settings: Settings) -> None:
+    async def _receive(self, context: Context, settings: Settings) -> None:
         with self._scope:
             self._started = self._reducer.start()
             await self._send(self._started)
             self._wait_for(has_head=False)
-            self._stream = await self._provider.request(request.context, settings)
-            self._reducer.request_id = self._stream.request_id
+            self._stream = await self._provider.request(context, settings)
             while True:
                 self._wait_for(has_head=True)
                 events = await self._stream.events()
@@ -167,9 +224,10 @@ class _Response:
         if at != math.inf or self._scope.deadline != math.inf:
             self._scope.deadline = at
 
-    def close(self, interrupted: str | None, error: Exception | None) -> None:
-        """End the stream and the response, in one step."""
+    def close(self, interrupted: str | None, error: Exception | None) -> ResponseEnded:
+        """End the stream and the response, in one step; return how it ended."""
         if self._stream is not None:
+            self._reducer.request_id = self._stream.request_id
             self._stream.close()
         timed_out = self._due if self._scope.cancelled_caught else None
         taken = self._emitted if interrupted is None else self._emit.discard_unread()
@@ -182,3 +240,6 @@ class _Response:
         )
         # an asker that left before it took the start gets both, so that no end stands alone
         self._emit.close(*(self._started if taken == 0 else ()), *closing)
+        ended = closing[-1]
+        assert isinstance(ended, ResponseEnded)
+        return ended

@@ -49,7 +49,10 @@ class ProviderError(Exception):
         status: The HTTP status, where there was one.
         request_id: The provider's own id of the request, for its support.
         retry_after: Seconds, >= 0, after which the provider asks to try again; None if it doesn't.
+        earlier: Why the attempts before this one failed, a line each; see `Retry` and `Fallback`.
     """
+
+    earlier: tuple[str, ...] = ()
 
     def __init__(
         self,

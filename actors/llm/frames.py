@@ -6,8 +6,9 @@ A response comes as `ResponseStarted`, then any of `TextDelta`, `ReasoningDelta`
 `UsageReported` at most once, then `ResponseEnded`. Every start has exactly one end (I5).
 """
 
+from collections.abc import Mapping
 from enum import Enum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -15,13 +16,16 @@ from greenroom.actors.llm.context import Context, ToolCall
 from greenroom.actors.llm.errors import Category
 from greenroom.actors.llm.patience import Deadline
 from greenroom.actors.llm.settings import Settings
-from greenroom.runtime import Frame, StreamRequest, frame
+from greenroom.runtime import Frame, Refused, Request, StreamRequest, frame
 
 __all__ = [
+    "Complete",
+    "Completion",
     "Generate",
     "ReasoningDelta",
     "RefusalDelta",
     "ResponseEnded",
+    "ResponseFailed",
     "ResponseFrame",
     "ResponseStarted",
     "Status",
@@ -30,6 +34,7 @@ __all__ = [
     "ToolCallStarted",
     "ToolCallsReady",
     "TranscriptDelta",
+    "UpdateSettings",
     "Usage",
     "UsageReported",
 ]
@@ -196,6 +201,8 @@ class ResponseEnded(Frame):
     """Deltas that came, of any kind."""
     timings: Timings = attrs.field(kw_only=True, factory=Timings)
     """When things came."""
+    earlier: tuple[str, ...] = attrs.field(kw_only=True, default=())
+    """Why each attempt before the one that counts was given up, in order; see `Retry`."""
 
 
 ResponseFrame: TypeAlias = (
@@ -219,3 +226,64 @@ class Generate(StreamRequest[ResponseFrame]):
     """What the model is asked with."""
     settings: Settings | None = None
     """Merged over the actor's own; None for those alone."""
+
+
+@frame
+class Completion(Frame):
+    """A whole response."""
+
+    text: str
+    """The answer; empty if there is none."""
+    calls: tuple[ToolCall, ...] = attrs.field(kw_only=True, default=())
+    """What the model wants to be called."""
+    reasoning: str = attrs.field(kw_only=True, default="")
+    """What the provider shows of the reasoning."""
+    refusal: str = attrs.field(kw_only=True, default="")
+    """What the model refused with."""
+    transcript: str = attrs.field(kw_only=True, default="")
+    """What is said in the audio."""
+    usage: Usage | None = attrs.field(kw_only=True, default=None)
+    """What it cost; None if the provider did not say."""
+    ended: ResponseEnded = attrs.field(kw_only=True)
+    """How it ended; never timed out or failed."""
+
+
+class ResponseFailed(Refused):
+    """
+    The response to a `Complete` failed or timed out.
+
+    Attributes:
+        ended: How.
+    """
+
+    def __init__(self, ended: ResponseEnded) -> None:
+        super().__init__(ended.detail)
+        self.ended = ended
+
+
+@frame
+class Complete(Request[Completion]):
+    """
+    Ask for one response, whole; with the same deadlines, retries and metrics as a stream.
+
+    Raises:
+        ResponseFailed: it failed or timed out.
+    """
+
+    context: Context
+    """What the model is asked with."""
+    settings: Settings | None = None
+    """Merged over the actor's own; None for those alone."""
+
+
+@frame
+class UpdateSettings(Request[Mapping[str, Any]]):
+    """
+    Change the actor's settings for the responses that begin after this one was handled.
+
+    The reply is what `Settings.merge` says was changed. A restart begins with the settings that the
+    actor was made with.
+    """
+
+    delta: Settings
+    """What changes; fields that are `UNSET` stay."""

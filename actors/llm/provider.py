@@ -15,6 +15,7 @@ from greenroom.actors.llm.frames import ReasoningDelta, RefusalDelta, TextDelta,
 from greenroom.actors.llm.settings import Settings
 
 __all__ = [
+    "AttemptFailed",
     "CallFragment",
     "Event",
     "Finished",
@@ -22,6 +23,7 @@ __all__ = [
     "Provider",
     "ProviderStream",
     "UsageSeen",
+    "is_token",
 ]
 
 
@@ -63,9 +65,29 @@ class ModelSeen:
     """The model as served; empty if the provider does not say."""
 
 
+@attrs.frozen
+class AttemptFailed:
+    """A request was in vain, and is made again; nothing of it was delivered."""
+
+    reason: str
+    """Why, in a line."""
+
+
 Event: TypeAlias = (
-    TextDelta | ReasoningDelta | RefusalDelta | CallFragment | Finished | UsageSeen | ModelSeen
+    TextDelta
+    | ReasoningDelta
+    | RefusalDelta
+    | CallFragment
+    | Finished
+    | UsageSeen
+    | ModelSeen
+    | AttemptFailed
 )
+
+
+def is_token(event: Event) -> bool:
+    """Tell whether *event* is part of what the model says, so that it can't be taken back."""
+    return isinstance(event, (TextDelta, ReasoningDelta, RefusalDelta, CallFragment))
 
 
 class ProviderStream(Protocol):
@@ -73,7 +95,7 @@ class ProviderStream(Protocol):
 
     @property
     def request_id(self) -> str | None:
-        """The provider's own id of the request."""
+        """The provider's own id of the request; None until it is known."""
         ...
 
     @property

@@ -29,7 +29,14 @@ from greenroom.actors.llm.frames import (
     UsageReported,
 )
 from greenroom.actors.llm.patience import Deadline
-from greenroom.actors.llm.provider import CallFragment, Event, Finished, ModelSeen, UsageSeen
+from greenroom.actors.llm.provider import (
+    AttemptFailed,
+    CallFragment,
+    Event,
+    Finished,
+    ModelSeen,
+    UsageSeen,
+)
 
 __all__ = ["ResponseReducer"]
 
@@ -62,6 +69,7 @@ class ResponseReducer:
         "_assembly",
         "_chunk_at",
         "_chunks",
+        "_earlier",
         "_has_started",
         "_id",
         "_is_over",
@@ -97,6 +105,7 @@ class ResponseReducer:
         self._refused = False
         self._usage: Usage | None = None
         self._chunks = 0
+        self._earlier: list[str] = []  # at most the attempts that a provider makes
         # One entry for each frame handed out: its text if it is a TextDelta, else "".
         self._texts: list[str] = []
         self._chunk_at: float | None = None
@@ -131,6 +140,9 @@ class ResponseReducer:
         frames = list(self.start())
         texts = self._texts
         for event in events:
+            if isinstance(event, AttemptFailed):
+                self._earlier.append(event.reason)
+                continue
             if self._chunk_at is None:
                 self._chunk_at = now
             if isinstance(event, TextDelta):
@@ -210,6 +222,7 @@ class ResponseReducer:
                     first_answer_token=self._since_start(self._answer_at),
                     total=now - self._started_at,
                 ),
+                earlier=getattr(error, "earlier", ()) or tuple(self._earlier),
             )
         )
         return tuple(frames)
