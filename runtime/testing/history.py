@@ -7,7 +7,7 @@ text; `law` gives it a name and a place among `LAWS`.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 import trio
@@ -90,22 +90,46 @@ def law(name: str) -> Callable[[Callable[[History], Iterable[str]]], Law]:
     return make
 
 
+_Key: TypeAlias = tuple[str, int, int]
+"""The name of an actor, how many of that name had ended before, and the number of a frame."""
+
+
+def _about_frames(history: History, *kinds: type[Any]) -> list[tuple[_Key, Any]]:
+    """Return the events of these *kinds*, each with what tells its frame from all others."""
+    ended: set[str] = set()
+    before: Counter[str] = Counter()
+    found: list[tuple[_Key, Any]] = []
+    for event in history.events:
+        if isinstance(event, kinds):
+            of_frame: Any = event
+            found.append(((of_frame.actor, before[of_frame.actor], of_frame.number), event))
+        elif isinstance(event, ActorEnded):
+            ended.add(event.actor)
+        elif isinstance(event, ActorSpawned) and event.actor in ended:  # another of that name
+            ended.discard(event.actor)
+            before[event.actor] += 1
+    return found
+
+
+def _keys(history: History, kind: type[Any]) -> Counter[_Key]:
+    return Counter(key for key, _ in _about_frames(history, kind))
+
+
 @law("every handler that starts ends once (I3)")
 def _ends(history: History) -> Iterator[str]:
-    started = Counter((e.actor, e.number) for e in history.of(HandlerStarted))
-    ended = Counter((e.actor, e.number) for e in history.of(HandlerEnded))
+    started, ended = _keys(history, HandlerStarted), _keys(history, HandlerEnded)
     for key in started.keys() | ended.keys():
         if started[key] != ended[key]:
-            actor, number = key
+            actor, _, number = key
             yield f"frame {number} of {actor!r} started {started[key]} times, ended {ended[key]}"
 
 
 @law("no frame is handled that was not sent, and none twice but after a crash (I2)")
 def _handled(history: History) -> Iterator[str]:
-    sent = {(e.actor, e.number): e.frame for e in history.of(FrameSent)}
+    sent = _keys(history, FrameSent)
     crashes = Counter(e.actor for e in history.of(ActorRestarting))
-    for key, times in Counter((e.actor, e.number) for e in history.of(HandlerStarted)).items():
-        actor, number = key
+    for key, times in _keys(history, HandlerStarted).items():
+        actor, _, number = key
         if key not in sent:
             yield f"frame {number} of {actor!r} was handled and never sent"
         if times > 1 + crashes[actor]:
@@ -149,12 +173,15 @@ def _in_time(history: History) -> Iterator[str]:
 @law("no frame is lost but as a dead letter (I2)")
 def _none_lost(history: History) -> Iterator[str]:
     asked = (Request, StreamRequest)  # of those, whoever asked knows what became of them
-    sent = {(e.actor, e.number): e for e in history.of(FrameSent) if not isinstance(e.frame, asked)}
-    started = {(e.actor, e.number) for e in history.of(HandlerStarted)}
-    dead = {(e.actor, e.number) for e in history.of(DeadLetter)}
-    for key in sent.keys() - started - dead:
-        actor, number = key
-        kind = type(sent[key].frame).__name__
+    sent = {
+        key: event.frame
+        for key, event in _about_frames(history, FrameSent)
+        if not isinstance(event.frame, asked)
+    }
+    started, dead = _keys(history, HandlerStarted), _keys(history, DeadLetter)
+    for key in sent.keys() - started.keys() - dead.keys():
+        actor, _, number = key
+        kind = type(sent[key]).__name__
         yield f"{kind} {number} of {actor!r} was neither handled nor a dead letter"
 
 

@@ -247,6 +247,20 @@ def test_nurseries_are_cancelled_where_that_is_asked_for() -> None:
         sweep(fan_out, targets="turn")
 
 
+def test_one_actor_after_another_may_have_the_same_name() -> None:
+    """They number their frames alike; that is no frame handled twice."""
+
+    async def two(w: World) -> None:
+        for _ in range(2):
+            ref = await w.runtime.spawn(Stagehand, name="hand")
+            await ref.ask(Echo("x", 1))
+            await ref.tell(Note("n"))
+            ref.stop()
+            await ref.wait_stopped()
+
+    sweep(two, faults=["cancel"]).check()
+
+
 def test_each_error_of_a_group_is_told() -> None:
     """Not how many there are."""
 
