@@ -109,6 +109,8 @@ class Timings:
 class ResponseStarted(Frame):
     """A response was asked for."""
 
+    uninterruptible = True  # in a pipeline no interruption takes a start or an end away (I5)
+
     id: str
     """Our own id of the response."""
     model: str
@@ -178,6 +180,8 @@ class UsageReported(Frame):
 @frame
 class ResponseEnded(Frame):
     """The end of a response; nothing of it comes after this."""
+
+    uninterruptible = True
 
     status: Status
     """How it ended."""

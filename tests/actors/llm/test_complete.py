@@ -26,7 +26,7 @@ from greenroom.actors.llm import (
     Usage,
     User,
 )
-from greenroom.actors.testing import HANG, Script, ScriptedProvider, call, says
+from greenroom.actors.testing import HANG, Script, ScriptedProvider, says
 from greenroom.runtime import Interrupted, open_runtime
 from greenroom.runtime.testing import World, cancel_everywhere
 

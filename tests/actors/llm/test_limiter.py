@@ -16,14 +16,13 @@ from greenroom.actors.llm import (
     Limiter,
     Provider,
     ProviderError,
-    ResponseFailed,
     Settings,
     Usage,
     User,
 )
 from greenroom.actors.llm.limiter import Allowance, estimate_tokens
 from greenroom.actors.testing import HANG, Script, ScriptedProvider, says
-from greenroom.runtime import open_runtime
+from greenroom.runtime import RequestError, open_runtime
 from greenroom.runtime.testing import World, cancel_everywhere, sweep
 
 CONTEXT = Context.of(User("hi"))
@@ -125,10 +124,8 @@ async def test_what_fails_gives_back_its_place(
     limiter = Limiter(ScriptedProvider(script, then="ok"), streams=1)
     async with open_runtime() as runtime:
         llm = await runtime.spawn(LLM, limiter, restart="permanent")
-        try:
+        with pytest.raises(RequestError):  # a failure, or a crash
             await llm.ask(ASKED)
-        except Exception as error:
-            assert isinstance(error, ResponseFailed) or "no" in str(error.__cause__)
         assert limiter.statistics().streams == 0
 
 
@@ -136,7 +133,7 @@ async def test_what_fails_gives_back_its_place(
     ("make", "text"),
     [
         (lambda p: Limiter(p, streams=0), "streams must be > 0, or None for any number, not 0"),
-        (lambda p: Limiter(p, streams=1.5), "streams must be an int >= 1, not 1.5"),
+        (lambda p: Limiter(p, streams=1.5), "streams must be an int >= 1, not 1.5"),  # type: ignore[arg-type]
         (lambda p: Limiter(p, requests_per_minute=-1), "requests_per_minute must be > 0"),
         (lambda p: Limiter(p, tokens_per_minute=math.inf), "tokens_per_minute must be > 0"),
         (lambda p: Limiter(p, tokens_per_minute=math.nan), "tokens_per_minute must be > 0"),
