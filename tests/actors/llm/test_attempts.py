@@ -224,19 +224,19 @@ async def test_all_providers_are_run_and_closed() -> None:
     assert three.closed
 
 
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (lambda p: Retry(p, attempts=0), "attempts must be an int >= 1, not 0"),
-        (lambda p: Retry(p, within=0), "within must be seconds > 0 or math.inf, not 0"),
-        (lambda p: Retry(p, first_pause=-1), "first_pause must be seconds >= 0"),
-        (lambda p: Retry(p, longest_pause=math.nan), "longest_pause must be seconds >= 0"),
-        (lambda p: Fallback(), "Fallback needs at least one provider"),
-        (lambda p: Fallback(p, within=-1), "within must be seconds > 0"),
-        (Pinned, "give settings or model"),
-        (lambda p: Pinned(p, Settings(), model="m"), "give settings or model"),
-    ],
-)
+REFUSED: list[tuple[Callable[[Provider], object], str]] = [
+    (lambda p: Retry(p, attempts=0), "attempts must be an int >= 1, not 0"),
+    (lambda p: Retry(p, within=0), "within must be seconds > 0 or math.inf, not 0"),
+    (lambda p: Retry(p, first_pause=-1), "first_pause must be seconds >= 0"),
+    (lambda p: Retry(p, longest_pause=math.nan), "longest_pause must be seconds >= 0"),
+    (lambda p: Fallback(), "Fallback needs at least one provider"),
+    (lambda p: Fallback(p, within=-1), "within must be seconds > 0"),
+    (Pinned, "give settings or model"),
+    (lambda p: Pinned(p, Settings(), model="m"), "give settings or model"),
+]
+
+
+@pytest.mark.parametrize(("make", "text"), REFUSED)
 def test_arguments_out_of_range_are_refused(make: Callable[[Provider], object], text: str) -> None:
     """With the value and what to write."""
     with pytest.raises(ValueError, match=text):

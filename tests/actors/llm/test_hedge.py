@@ -127,13 +127,13 @@ async def test_the_deadline_of_the_first_token_is_for_the_race(
     assert all(provider.all_closed() for provider in providers)
 
 
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (lambda p: Hedge(p, after=1), "two providers or more, and got 1"),
-        (lambda p: Hedge(p, p, after=0), "after must be seconds > 0"),
-    ],
-)
+REFUSED: list[tuple[Callable[[Provider], object], str]] = [
+    (lambda p: Hedge(p, after=1), "two providers or more, and got 1"),
+    (lambda p: Hedge(p, p, after=0), "after must be seconds > 0"),
+]
+
+
+@pytest.mark.parametrize(("make", "text"), REFUSED)
 def test_arguments_out_of_range_are_refused(make: Callable[[Provider], object], text: str) -> None:
     """With the value and what to write."""
     with pytest.raises(ValueError, match=text):

@@ -129,16 +129,16 @@ async def test_what_fails_gives_back_its_place(
         assert limiter.statistics().streams == 0
 
 
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (lambda p: Limiter(p, streams=0), "streams must be > 0, or None for any number, not 0"),
-        (lambda p: Limiter(p, streams=1.5), "streams must be an int >= 1, not 1.5"),  # type: ignore[arg-type]
-        (lambda p: Limiter(p, requests_per_minute=-1), "requests_per_minute must be > 0"),
-        (lambda p: Limiter(p, tokens_per_minute=math.inf), "tokens_per_minute must be > 0"),
-        (lambda p: Limiter(p, tokens_per_minute=math.nan), "tokens_per_minute must be > 0"),
-    ],
-)
+REFUSED: list[tuple[Callable[[Provider], object], str]] = [
+    (lambda p: Limiter(p, streams=0), "streams must be > 0, or None for any number, not 0"),
+    (lambda p: Limiter(p, streams=1.5), "streams must be an int >= 1, not 1.5"),  # type: ignore[arg-type]
+    (lambda p: Limiter(p, requests_per_minute=-1), "requests_per_minute must be > 0"),
+    (lambda p: Limiter(p, tokens_per_minute=math.inf), "tokens_per_minute must be > 0"),
+    (lambda p: Limiter(p, tokens_per_minute=math.nan), "tokens_per_minute must be > 0"),
+]
+
+
+@pytest.mark.parametrize(("make", "text"), REFUSED)
 def test_arguments_out_of_range_are_refused(make: Callable[[Provider], object], text: str) -> None:
     """With the value and what to write."""
     with pytest.raises(ValueError, match=text):
