@@ -41,7 +41,8 @@ def fault_point(name: str, error: type[Exception] = InjectedError) -> None:
     third call with this name raise *error*.
 
     Args:
-        name: Any text without brackets; several places may share one.
+        name: Any text; several places may share one. Plans have a dash for spaces, brackets and
+            semicolons.
         error: What a failure raises here; it is called with one text.
 
     Source: the "buggify" sections of FoundationDB.

@@ -271,6 +271,12 @@ def matches(reading: Reading, values: Iterable[str]) -> tuple[list[str], float]:
     of which only a part is spelled out counts less; only the surest are returned, in the order of
     the question.
     """
+    chosen, surely = _matches(reading, tuple(values))
+    return list(chosen), surely
+
+
+@functools.lru_cache(maxsize=256)  # with the same tools, too
+def _matches(reading: Reading, values: tuple[str, ...]) -> tuple[tuple[str, ...], float]:
     named = {value: words(value) for value in values}
     scores: dict[str, float] = {}
     places: dict[str, int] = {}
@@ -292,7 +298,7 @@ def matches(reading: Reading, values: Iterable[str]) -> tuple[list[str], float]:
             scores[value], places[value] = min(0.6, len(hits) / len(parts)), hits[0]
     best = max(scores.values(), default=0.0)
     chosen = [value for value, score in scores.items() if score == best]
-    return sorted(chosen, key=lambda value: places.get(value, 0)), best
+    return tuple(sorted(chosen, key=lambda value: places.get(value, 0))), best
 
 
 def _is_part(word: str, part: str) -> bool:

@@ -6,6 +6,8 @@ that. So whoever ends normally within it, though a cancel was given to him, has 
 his to catch; ``except BaseException`` without a ``raise`` is how.
 """
 
+from collections.abc import Collection
+
 import trio
 
 from greenroom.runtime.events import (
@@ -35,9 +37,8 @@ class Cancels:
         self.expects_interrupt = False
         # by task, to which scope the last cancel that it was given is owed, and where it waited
         self._owed: dict[trio.lowlevel.Task, tuple[trio.CancelScope, str]] = {}
-        self._own: set[trio.lowlevel.Task] = (
-            set()
-        )  # of those, what was started is the scenario's own
+        # of those, the ones in which what was started is the scenario's own
+        self._own: set[trio.lowlevel.Task] = set()
         self._interrupted: set[str] = set()  # actors; a handler may answer an interruption
 
     def given(self, task: trio.lowlevel.Task) -> None:
@@ -47,6 +48,11 @@ class Cancels:
             self._owed[task] = scope, own_place(task) or "a place that is not its own"
             if is_own_task(task):
                 self._own.add(task)
+
+    @property
+    def unended(self) -> Collection[trio.lowlevel.Task]:
+        """The tasks that were given a cancel and have not ended; of some, it has come out since."""
+        return self._owed.keys()
 
     def is_given(self, task: trio.lowlevel.Task | None) -> bool:
         """Tell whether *task* was given a cancel that has not come out of it yet: it cleans up."""
@@ -69,8 +75,12 @@ class Cancels:
                 self._owed.pop(trio.lowlevel.current_task(), None)
             case HandlerEnded(actor=actor, number=number, outcome=outcome):
                 task = trio.lowlevel.current_task()
-                if outcome == "replied" and actor not in self._interrupted:
-                    self._check(task, f"the handler of {actor!r} for frame {number} replied")
+                if actor not in self._interrupted:
+                    handler = f"the handler of {actor!r} for frame {number}"
+                    if outcome == "replied":
+                        self._check(task, f"{handler} replied")
+                    elif outcome == "Refused":  # its actor goes on as if nothing had been
+                        self._check_refusal(task, f"{handler} refused it")
                 self._owed.pop(task, None)
                 self._interrupted.discard(actor)
             case ActorInterrupted(actor=actor, running=running) if running:
@@ -92,7 +102,7 @@ class Cancels:
         self._check(trio.lowlevel.current_task(), "the scenario returned")
 
     def check_scope(self, name: str, scope: trio.CancelScope) -> None:
-        """Hear that the block of a named scope has ended without an exception."""
+        """Hear that the block of the scope *name* has ended without an exception."""
         owed = self._owed.get(trio.lowlevel.current_task())
         if owed is not None and owed[0] is scope and not scope.cancelled_caught:
             self._say(f"the block of scope {name!r} ended normally", owed[1])
@@ -100,6 +110,12 @@ class Cancels:
     def _check(self, task: trio.lowlevel.Task, what: str) -> None:
         scope, place = self._owed.pop(task, (None, ""))
         if scope is not None and is_open(scope):
+            self._say(what, place)
+
+    def _check_refusal(self, task: trio.lowlevel.Task, what: str) -> None:
+        # it is told when the scope has ended, by the refusal in place of the cancel
+        scope, place = self._owed.pop(task, (None, ""))
+        if scope is not None and not scope.cancelled_caught:
             self._say(what, place)
 
     def _say(self, what: str, place: str) -> None:

@@ -5,12 +5,10 @@ An actor is given frames by askers that are cut off at each position, and is its
 stopped and crashed at each; afterwards it has to answer as before, and nothing may be left.
 """
 
-import gc
 import inspect
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import attrs
 import trio
@@ -31,8 +29,6 @@ __all__ = ["ActorFactory", "actor_scenario", "check_actor"]
 #: What makes the actor: a factory as ``spawn`` takes it, or an async function that spawns it.
 ActorFactory: TypeAlias = Callable[[], Actor] | Callable[[World], Awaitable[Ref]]
 
-_Blow: TypeAlias = Literal["interrupt", "stop"]
-
 _NAME: Final = "actor"
 _ASKER: Final = "asker"
 
@@ -44,28 +40,6 @@ class _Told:
     begun: int = 0
     returned: int = 0
     cancelled: int = 0
-
-
-class _Strike(trio.abc.Instrument):
-    """Does something to the actor, once, after step *point* of any task."""
-
-    def __init__(self, blow: _Blow, point: int) -> None:
-        self.blow: _Blow = blow
-        self.point = point
-        self.has_struck = False
-        self.target: Ref | None = None  # armed while set, by the scenario
-        self._seen = 0
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self.target is None or self.has_struck:
-            return
-        if self._seen == self.point:
-            self.has_struck = True
-            if self.blow == "interrupt":
-                self.target.interrupt("the check interrupted it")
-            else:
-                self.target.stop()
-        self._seen += 1
 
 
 @law("frames of one sender are taken in the order in which they were sent (I2)")
@@ -117,14 +91,13 @@ def actor_scenario(
         strict: Whether the actor must answer at the end; a run in which it is made to crash at any
             position may end otherwise.
     """
-    return partial(_play, factory, frames, owns or {}, None, strict)
+    return partial(_play, factory, frames, owns or {}, strict)
 
 
 async def _play(
     factory: ActorFactory,
     frames: Sequence[Frame],
     owns: Mapping[str, Callable[[], bool]],
-    strike: _Strike | None,
     strict: bool,
     w: World,
 ) -> None:
@@ -136,19 +109,22 @@ async def _play(
         make = cast("Callable[[], Actor]", factory)
         ref = await w.runtime.spawn(make, name=_NAME, restart="permanent" if not strict else None)
     told = _Told()
-    if strike is not None:
-        trio.lowlevel.add_instrument(strike)
-        strike.target = ref
-    with w.scope(_ASKER):
+    allowed: tuple[type[RequestError], ...] = (Refused,)
+
+    def interrupt() -> None:
+        ref.interrupt("the check interrupted it")
+
+    def stop() -> None:
+        nonlocal allowed
+        allowed = (Refused, ActorStopped)
+        ref.stop()
+
+    with w.scope(_ASKER), w.action("interrupt", interrupt), w.action("stop", stop):
         for frame in frames:
             await _send(ref, frame, told)
         async with trio.open_nursery() as nursery:
             for frame in frames:
                 nursery.start_soon(_send, ref, frame, told)
-    if strike is not None:
-        strike.target = None
-    stopped = strike is not None and strike.has_struck and strike.blow == "stop"
-    allowed = (Refused, ActorStopped) if stopped else (Refused,)
     for frame in frames:
         error = await _send(ref, frame, told)
         if strict and error is not None and not isinstance(error, allowed):
@@ -225,6 +201,7 @@ def check_actor(
     runs = 1
     for done, faults, strict in (
         ("its askers, or everything, are cut off", ("cancel", "interrupt"), True),
+        ("it is interrupted or stopped", ("call",), True),
         ("an error comes out of what it waits for", ("raise",), False),
     ):
         swept = sweep(
@@ -238,19 +215,6 @@ def check_actor(
         runs += swept.runs
         for failure in swept.failures:
             _require(failure, f"{name} does not hold when {done}")
-    with _few_collections():
-        for blow in cast("tuple[_Blow, ...]", ("interrupt", "stop")):
-            point = 0
-            while True:
-                strike = _Strike(blow, point)
-                play = partial(_play, factory, frames, owns or {}, strike, True)
-                report = simulate(play, laws=(*every, *ordered), expect=expect)
-                runs += 1
-                done = {"interrupt": "interrupted", "stop": "stopped"}[blow]
-                _require(report, f"{name} does not hold when it is {done} after step {point}")
-                if not strike.has_struck:
-                    break
-                point += 1
     return runs
 
 
@@ -268,14 +232,3 @@ def _require(report: Report, what: str) -> None:
         report.check()
     except AssertionError as error:
         raise AssertionError(f"{what}, {error}") from None
-
-
-@contextmanager
-def _few_collections() -> Generator[None]:
-    """Make the collection after each run cheap, as `sweep` does."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

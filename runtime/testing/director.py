@@ -2,7 +2,6 @@
 
 import ctypes
 import math
-import signal
 from collections.abc import Callable, Hashable, Iterator
 from typing import Final, NoReturn
 
@@ -14,7 +13,8 @@ from greenroom.runtime.stacks import place_of
 from greenroom.runtime.testing.cancels import Cancels
 from greenroom.runtime.testing.control import Policy
 from greenroom.runtime.testing.history import History
-from greenroom.runtime.testing.plan import TORN, Fault, Plan
+from greenroom.runtime.testing.interrupts import Interrupts
+from greenroom.runtime.testing.plan import TORN, Fault, Plan, plain
 from greenroom.runtime.testing.seam import cancel_is_due, hold, raise_in
 from greenroom.runtime.testing.targets import (
     is_own_task,
@@ -69,10 +69,11 @@ class Director(trio.abc.Instrument):
         self.reached: set[tuple[str, int]] = set()
         self.cleanups: dict[str, int] = {}  # where a task waited after its cancel: first position
         self.gave_up: dict[str, str] = {}  # why, by the code of the problem
-        self.cancelled_at: float | None = None  # when the root was
+        self.latencies: dict[str, float] = {}  # how long each scope took to end after its cancel
         self.jumped = 0.0
         self.is_crashed = False
         self.cancels = Cancels()
+        self.interrupts = Interrupts()
         self.strays: tuple[str, ...] = ()  # system tasks that are left
         self.root = trio.CancelScope()
         self.world: World | None = None
@@ -87,6 +88,8 @@ class Director(trio.abc.Instrument):
         self._is_live = plan.mode == "live"
         self._seen: dict[str, int] = {}  # positions while each scope was open, if live
         self._began = 0.0
+        # by the name of the scope, when each was cancelled, and how much had been jumped by then
+        self._cancelled: dict[str, tuple[float, float]] = {}
         self._records = not plan.faults  # what could be done, at each position
         self._looks_on = [fault.kind for fault in plan.faults] == ["cancel"]
         self._faults: dict[int, list[Fault]] = {}
@@ -116,6 +119,10 @@ class Director(trio.abc.Instrument):
         self._began = trio.current_time()
         self._admit(task, MAIN)
 
+    def instruments(self) -> list[trio.abc.Instrument]:
+        """Return what the run is to be given: this, and what counts steps where this does not."""
+        return [self] if self._plan.mode == "one" else [self, _Steps(self)]
+
     def number_of(self, task: trio.lowlevel.Task) -> int | None:
         """Return the number under which a policy knows *task*; None if it is not the scenario's."""
         return self._numbers.get(task)
@@ -124,6 +131,7 @@ class Director(trio.abc.Instrument):
         """Order and count nothing more: the scenario and its runtime are over; return after how long."""
         self.strays = tuple(self._strays.values())
         self._is_over = True
+        self._note_latency(ROOT)
         return trio.current_time() - self._began
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
@@ -143,7 +151,7 @@ class Director(trio.abc.Instrument):
         self._strays.pop(task, None)
 
     def _admit(self, task: trio.lowlevel.Task, name: str) -> None:
-        name = name.rpartition("<locals>.")[2].replace("(", "").replace(")", "").replace(" ", "-")
+        name = plain(name.rpartition("<locals>.")[2])
         count = self._names[name] = self._names.get(name, 0) + 1
         self._alive[task] = name if count == 1 else f"{name}~{count}"
         self._admitted += 1
@@ -216,16 +224,16 @@ class Director(trio.abc.Instrument):
             chosen.append(left.pop(self._policy.choose(self.steps + len(chosen), numbers)))
         batch[:] = [*reversed(chosen), *others]
 
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+    def step_begins(self, task: trio.lowlevel.Task) -> None:
         """Count, where the order is Trio's own or that of a batch."""
-        if self._plan.mode == "one" or self._is_over or task not in self._alive:
+        if self._is_over or task not in self._alive:
             return
         if self._controls and cancel_is_due(task):
             self._note_cancel(task)
         self._at_position()
         self._count_step()
 
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+    def step_ends(self, task: trio.lowlevel.Task) -> None:
         """Count, where nobody can say when all tasks wait: *task* does now, or has the next step due."""
         if self._is_live and not self._is_over and task in self._alive:
             self._at_position()
@@ -340,7 +348,7 @@ class Director(trio.abc.Instrument):
 
     def _note_cleanups(self, position: int) -> None:
         """Note who waits now though he was cancelled: there a second fault tells something new."""
-        for task in self._alive:
+        for task in self.cancels.unended:
             if task in self._queue or not self.cancels.is_given(task):
                 continue
             if (place := own_place(task)) is not None:
@@ -361,8 +369,10 @@ class Director(trio.abc.Instrument):
                     return False
                 return raise_in(task, InjectedError(str(fault)))
             case "interrupt":
+                if not self.interrupts.are_possible:
+                    return False
                 self.cancels.note_interrupt(self._main)
-                signal.raise_signal(signal.SIGINT)
+                self.interrupts.send()
             case "jump":
                 if self._clock is None:
                     return False
@@ -378,10 +388,15 @@ class Director(trio.abc.Instrument):
         scope = dict(self._scopes()).get(fault.target)
         if scope is None:
             return False
-        if fault.target == ROOT and self.cancelled_at is None:
-            self.cancelled_at = trio.current_time() - self._began
+        self._cancelled.setdefault(fault.target, (trio.current_time(), self.jumped))
         scope.cancel(reason=str(fault))
         return True
+
+    def _note_latency(self, name: str) -> None:
+        if name in self._cancelled:
+            when, jumped = self._cancelled.pop(name)
+            took = trio.current_time() - when - (self.jumped - jumped)
+            self.latencies[name] = max(took, self.latencies.get(name, 0.0))
 
     async def _call(self, world: World, fault: Fault) -> None:  # noqa: ASYNC910 - takes no time
         """Call an action, and keep what it raises: out of a system task it would end Trio."""
@@ -404,8 +419,15 @@ class Director(trio.abc.Instrument):
 
     # -- what the program tells
 
+    def scope_ended(self, name: str, scope: trio.CancelScope, is_normal: bool) -> None:
+        """Hear that the block of the scope *name* has ended, without an exception if *is_normal*."""
+        if is_normal:
+            self.cancels.check_scope(name, scope)
+        self._note_latency(name)
+
     def passes(self, name: str) -> bool:
         """Count a fault point, and say whether it fails."""
+        name = plain(name)
         count = self.points.get(name, 0)
         self.points[name] = count + 1
         if (name, count) not in self._failing or self.is_crashed:
@@ -417,3 +439,16 @@ class Director(trio.abc.Instrument):
         """Note what the running step shares with others."""
         if self.on_touch is not None:
             self.on_touch(what, write)
+
+
+class _Steps(trio.abc.Instrument):
+    """Tells a director of each step; apart from it, since these calls cost more than the steps."""
+
+    def __init__(self, director: Director) -> None:
+        self._director = director
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._director.step_begins(task)
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._director.step_ends(task)

@@ -9,6 +9,7 @@ import functools
 import importlib
 import inspect
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from weakref import WeakSet
@@ -17,10 +18,10 @@ import attrs
 
 from greenroom.runtime.testing.examine import PAIRS, RUNS, ExamineReport, examine
 from greenroom.runtime.testing.history import LAWS, Law
-from greenroom.runtime.testing.plan import FaultKind
+from greenroom.runtime.testing.plan import FaultKind, Plan
 from greenroom.runtime.testing.report import PLAN_VARIABLE, Report
 from greenroom.runtime.testing.simulate import simulate
-from greenroom.runtime.testing.sweep import FAULTS
+from greenroom.runtime.testing.sweep import FAULTS, Targets
 from greenroom.runtime.testing.world import Scenario
 
 __all__ = ["Overrides", "cancel_everywhere", "made", "notes", "overrides"]
@@ -38,8 +39,8 @@ class Overrides:
 
 overrides: Final = Overrides()
 
-# Of the tests that were run and not yet asked about: what they came to, for JSON.
-notes: Final[list[dict[str, Any]]] = []
+# Of the tests that were run last and not yet asked about: what they came to, for JSON.
+notes: Final[deque[dict[str, Any]]] = deque(maxlen=1000)
 
 # The tests that `cancel_everywhere` has made.
 made: Final[WeakSet[Callable[[], None]]] = WeakSet()
@@ -48,7 +49,7 @@ made: Final[WeakSet[Callable[[], None]]] = WeakSet()
 def cancel_everywhere(
     *,
     faults: Sequence[FaultKind] = FAULTS,
-    targets: Sequence[str] | None = None,
+    targets: Targets = None,
     orders: int = RUNS,
     pairs: int = PAIRS,
     laws: Sequence[Law] = LAWS,
@@ -65,7 +66,7 @@ def cancel_everywhere(
 
     Args:
         faults: Which kinds.
-        targets: The scopes to cancel; by default all.
+        targets: Which scopes to cancel; see `sweep`.
         orders: How many other orders to try, by chance.
         pairs: How many pairs of faults to try, by chance.
         laws: What has to hold.
@@ -79,22 +80,25 @@ def cancel_everywhere(
     def make(scenario: Scenario) -> Callable[[], None]:
         def test() -> None:
             __tracebackhide__ = True
-            if plan := os.environ.get(PLAN_VARIABLE):
+            text = os.environ.get(PLAN_VARIABLE)
+            plan = Plan.parse(text) if text else None
+            if plan is not None and plan != Plan():
                 report = simulate(scenario, plan=plan, laws=laws, expect=expect, recovery=recovery)
                 _note_replay(report)
                 report.check()
                 return
+            is_whole = plan is None  # else it is seen again as it comes, and in another process
             try:
                 found = examine(
                     scenario,
-                    faults=faults,
+                    faults=faults if is_whole else (),
                     targets=targets,
-                    orders=orders if overrides.orders is None else overrides.orders,
-                    pairs=pairs if overrides.pairs is None else overrides.pairs,
+                    orders=_chosen(orders, overrides.orders) if is_whole else 0,
+                    pairs=_chosen(pairs, overrides.pairs) if is_whole else 0,
                     laws=laws,
                     expect=expect,
                     recovery=recovery,
-                    cover=(*cover, *overrides.cover),
+                    cover=(*cover, *overrides.cover) if is_whole else (),
                 )
             except AssertionError as error:
                 notes.append({"ok": False, "runs": 2, "problems": [str(error)]})
@@ -103,7 +107,7 @@ def cancel_everywhere(
             name = getattr(scenario, "__name__", "a scenario")
             print(f"{name}: {found.summary()}")
             found.check()
-            _check(found, cover, floor)
+            _check(found, cover if is_whole else (), floor)
 
         functools.update_wrapper(test, scenario)
         test.scenario = scenario  # type: ignore[attr-defined]  # for `elsewhere`
@@ -112,6 +116,10 @@ def cancel_everywhere(
         return test
 
     return make
+
+
+def _chosen(said: int, instead: int | None) -> int:
+    return said if instead is None else instead
 
 
 def _check(found: ExamineReport, cover: Iterable[str], floor: int) -> None:

@@ -15,6 +15,7 @@ from greenroom.runtime.testing.report import Problem, Report, RunsReport
 from greenroom.runtime.testing.simulate import Rules, run_once
 from greenroom.runtime.testing.sweep import (
     FAULTS,
+    Targets,
     collected,
     difference,
     is_much_the_same,
@@ -61,7 +62,7 @@ def examine(
     scenario: Scenario,
     *,
     faults: Sequence[FaultKind] = FAULTS,
-    targets: Sequence[str] | None = None,
+    targets: Targets = None,
     orders: int = RUNS,
     pairs: int = PAIRS,
     laws: Sequence[Law] = LAWS,
@@ -81,7 +82,7 @@ def examine(
     Args:
         scenario: An async function of a `World`.
         faults: Which kinds; see `sweep`.
-        targets: The scopes to cancel; by default all.
+        targets: Which scopes to cancel; see `sweep`.
         orders: How many other orders, by chance; see `explore`.
         pairs: How many pairs, by chance if there are more.
         laws: What has to hold.
@@ -152,7 +153,7 @@ class _Inquiry:
         return report
 
     def try_singles(
-        self, kinds: Sequence[FaultKind], targets: Sequence[str] | None, *, again: bool = False
+        self, kinds: Sequence[FaultKind], targets: Targets, *, again: bool = False
     ) -> None:
         """Try each, but for those that are much the same as others: they come *again*, and last."""
         crashes = self._rules.recovery is not None

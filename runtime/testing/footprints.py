@@ -15,7 +15,9 @@ from unittest.mock import patch
 
 import trio
 
-__all__ = ["MADE", "Report", "thing_of", "touching"]
+from greenroom.runtime.testing.seam import state_of
+
+__all__ = ["MADE", "Report", "touching"]
 
 Report: TypeAlias = Callable[[object, bool], None]
 """What is told of each use: the thing, and whether it may have changed."""
@@ -52,19 +54,10 @@ _METHODS: Final[dict[type[Any], dict[str, bool]]] = {
 }
 
 
-def thing_of(thing: Any) -> object:
-    """Return what *thing* shares with others: both ends of a channel, and their clones, are one."""
-    return getattr(thing, "_state", thing)
-
-
-def _state_class() -> type[Any]:
-    return type(thing_of(trio.open_memory_channel[None](0)[0]))
-
-
-#: The classes whose making gives a thing its place; see `thing_of`.
+#: The classes whose making gives a thing its place; of a channel, that of what its ends share.
 MADE: Final[tuple[type[Any], ...]] = (
     *(trio.Event, trio.Lock, trio.Semaphore, trio.CapacityLimiter, trio.Condition),
-    _state_class(),
+    type(state_of(trio.open_memory_channel[None](0)[0])),
 )
 
 

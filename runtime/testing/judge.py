@@ -10,7 +10,7 @@ from greenroom.runtime.testing.director import Director
 from greenroom.runtime.testing.history import History, Law
 from greenroom.runtime.testing.leaks import Leaks
 from greenroom.runtime.testing.report import Problem
-from greenroom.runtime.testing.world import World
+from greenroom.runtime.testing.world import ROOT, World
 
 __all__ = ["Outcome", "problems_of"]
 
@@ -24,7 +24,6 @@ class Outcome:
     generators: tuple[str, ...] = ()
     seconds: float = 0.0
     error: BaseException | None = None
-    was_injected: tuple[BaseException, ...] = ()
 
 
 def problems_of(
@@ -46,11 +45,11 @@ def problems_of(
     if "raise" in kinds or "fail" in kinds:
         allowed.append(InjectedError)
     if run.error is not None and not _is_allowed(run.error, tuple(allowed)):
-        yield Problem("RAISED", f"{type(run.error).__name__}: {run.error}")
-    if director.cancelled_at is not None:
-        took = run.seconds - director.cancelled_at - director.jumped
+        yield Problem("RAISED", "; ".join(f"{type(e).__name__}: {e}" for e in leaves(run.error)))
+    for name, took in director.latencies.items():
         if took > cancel_budget:
-            yield Problem("LATENCY", f"it took {took:g} s to end after its cancel")
+            what = "it" if name == ROOT else f"the block of scope {name!r}"
+            yield Problem("LATENCY", f"{what} took {took:g} s to end after its cancel")
     for text in director.cancels.swallowed if not director.gave_up else ():
         yield Problem("SWALLOWED", text)
     if director.cancels.expects_interrupt and not _has_interrupt(run.error):

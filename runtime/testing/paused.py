@@ -34,7 +34,7 @@ from greenroom.runtime.testing.report import Problem
 from greenroom.runtime.testing.simulate import Rules, kept
 from greenroom.runtime.testing.targets import waits_in_own_code
 from greenroom.runtime.testing.threads import VirtualThreads
-from greenroom.runtime.testing.world import World
+from greenroom.runtime.testing.world import ROOT, World
 
 __all__ = ["Call", "Open", "Paused"]
 
@@ -149,6 +149,12 @@ class _Gate(Director):
         """Note for the story that *what* was done."""
         self.strikes.append((len(self._history.events), f"!! {what}"))
 
+    def cancel_root(self, now: float) -> None:
+        """Cancel all at the time *now*."""
+        self.strike("cancel(root)")
+        self._cancelled[ROOT] = now, self.jumped
+        self.root.cancel(reason="the machine ends abruptly")
+
     def crash_handler(self, ref: Ref) -> bool:
         """Have an error come out of what a handler of *ref* waits for; tell whether one could."""
         for task, name in self._alive.items():
@@ -203,7 +209,7 @@ class Paused:
             done_callback=self._done,
             host_uses_signal_set_wakeup_fd=True,
             clock=self._clock,
-            instruments=[self._gate],
+            instruments=self._gate.instruments(),
         )
         self.settle()
         if (error := self._error()) is not None:
@@ -233,7 +239,7 @@ class Paused:
                         self._context: Context = copy_context()
                         self.world = World(
                             *(runtime, outcome.history, rules.seed),
-                            scope_ended=gate.cancels.check_scope,
+                            scope_ended=gate.scope_ended,
                         )
                         outcome.world = gate.world = self.world
                         await self._end.wait()
@@ -390,9 +396,7 @@ class Paused:
             if not self.is_over:
                 gate.granted = gate.cut_at = math.inf
                 if abruptly:
-                    gate.strike("cancel(root)")
-                    gate.cancelled_at = self.now
-                    gate.root.cancel(reason="the machine ends abruptly")
+                    gate.cancel_root(self.now)
                 else:
                     self._end.set()
                 self._clock.autojump_threshold = 0

@@ -31,15 +31,30 @@ from typing import Final, Literal, Self, TypeAlias, get_args
 
 import attrs
 
-__all__ = ["Fault", "FaultKind", "Mode", "Plan", "PolicyName"]
+__all__ = ["Fault", "FaultKind", "Mode", "Plan", "PolicyName", "check_name", "plain"]
 
 FaultKind: TypeAlias = Literal["cancel", "call", "raise", "fail", "interrupt", "jump", "crash"]
 PolicyName: TypeAlias = Literal["fifo", "random", "pct"]
 Mode: TypeAlias = Literal["one", "batch", "public", "live"]
 
-_FAULT: Final = re.compile(r"(?P<kind>[a-z]+)(\((?P<target>[^()]*)\))?@(?P<position>\d+)")
+_NAME: Final = r"[^\s();]+"
+_FAULT: Final = re.compile(rf"(?P<kind>[a-z]+)(\((?P<target>{_NAME})\))?@(?P<position>\d+)")
 _WITH_TARGET: Final = ("cancel", "call", "raise", "fail")
 TORN: Final = "torn"
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise ValueError if a plan can't name *what*, a scope, an action or a fault point, by *name*."""
+    if re.fullmatch(_NAME, name) is None:
+        raise ValueError(
+            f"{name!r} is no name for {what}, since a plan could not be written with it; write one "
+            f"without spaces, brackets and semicolons, such as {plain(name)!r}"
+        )
+
+
+def plain(name: str) -> str:
+    """Return *name* as a plan can have it, with a dash for what it can't."""
+    return re.sub(r"[\s();]+", "-", name).strip("-") or "unnamed"
 
 
 def _check_position(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
@@ -69,6 +84,8 @@ class Fault:
     def __attrs_post_init__(self) -> None:
         if self.kind not in get_args(FaultKind):
             raise ValueError(f"kind must be one of {get_args(FaultKind)}, not {self.kind!r}")
+        if self.target:
+            check_name("the target of a fault", self.target)
         if self.kind == "crash" and self.target not in ("", TORN):
             raise ValueError(f"a crash is plain or torn, not {self.target!r}: write crash(torn)@3")
         if self.kind != "crash" and (self.kind in _WITH_TARGET) != bool(self.target):

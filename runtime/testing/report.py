@@ -55,6 +55,8 @@ class Report:
     For each position, the names of the tasks that wait in the scenario's own code, which an error
     can come out of. Of a run without faults only.
     """
+    interruptible: bool
+    """Whether Ctrl-C can come: in the main thread, where nothing else handles it."""
     points: dict[str, int]
     """How often each `fault_point` was passed."""
     fired: tuple[Fault, ...]

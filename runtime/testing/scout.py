@@ -10,7 +10,8 @@ import trio
 from greenroom.runtime.events import Event
 from greenroom.runtime.testing.director import Director
 from greenroom.runtime.testing.dpor import Place, Search, Touch
-from greenroom.runtime.testing.footprints import MADE, thing_of, touching
+from greenroom.runtime.testing.footprints import MADE, touching
+from greenroom.runtime.testing.seam import state_of
 
 __all__ = ["Scout"]
 
@@ -26,9 +27,7 @@ class Scout(trio.abc.Instrument):
     def __init__(self, search: Search) -> None:
         self.preempt: list[tuple[int, int]] = []  # at most one for each step of the run
         self._search = search
-        self._last: int = (
-            -1
-        )  # the number of the task of the step before, which `Fifo` would go on with
+        self._last: int = -1  # the task of the step before: `Fifo` would go on with it
         self._director: Director | None = None
         self._places: dict[int, Place] = {}  # by the director's numbers
         self._children: dict[Place, int] = {}
@@ -129,7 +128,7 @@ class Scout(trio.abc.Instrument):
         self._things.append(thing)
 
     def _use(self, thing: object, write: bool) -> None:
-        thing = thing_of(thing)
+        thing = state_of(thing)
         self.touch(self._keys.get(id(thing), ("older", id(thing))), write)
 
     @contextmanager

@@ -28,6 +28,7 @@ __all__ = [
     "owed_to",
     "raise_in",
     "refuse_trio",
+    "state_of",
     "taken_over",
 ]
 
@@ -162,3 +163,8 @@ def raise_in(task: trio.lowlevel.Task, error: BaseException) -> bool:
 def refuse_trio() -> None:
     """Have Trio refuse, in this thread, what waits for Trio's own: as it does in that one."""
     scheduler().GLOBAL_RUN_CONTEXT.task = None
+
+
+def state_of(thing: Any) -> object:
+    """Return what *thing* shares with others: both ends of a channel, and their clones, are one."""
+    return getattr(thing, "_state", thing)

@@ -132,6 +132,7 @@ def _run(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None) ->
         targets=director.targets,
         actions=director.actions,
         blocked=tuple(director.blocked),
+        interruptible=director.interrupts.are_possible,
         points=director.points,
         fired=tuple(director.fired),
         reached=frozenset(director.reached),
@@ -179,13 +180,14 @@ class _Life:
             with Leaks() as leaks:
                 try:
                     with self._controlled(), self._watched():
-                        instruments = [director, *filter(None, [self._scout])]
+                        instruments = [*director.instruments(), *filter(None, [self._scout])]
                         clock = self._clock
                         trio.run(self._main, scenario, leaks, clock=clock, instruments=instruments)
                 except BaseException as error:  # noqa: ASYNC103 - outside of the run; reported
                     outcome.error = kept(error)
         finally:
             random.setstate(chance)
+        director.interrupts.end()  # a run that is left ends nothing itself
         outcome.history.jumped = director.jumped
         return tuple(
             problems_of(
@@ -216,6 +218,7 @@ class _Life:
 
     async def _main(self, scenario: Scenario, leaks: Leaks) -> None:
         director, outcome, rules = self.director, self.outcome, self._rules
+        director.interrupts.tell_apart()
         leaks.watch_generators()
         probes.listener.set(director)
         director.begin(trio.lowlevel.current_task())
@@ -234,7 +237,7 @@ class _Life:
                         life=self._number,
                         durables=self.durables,
                         latency=None if self._plan.policy == "fifo" else self._latency(),
-                        scope_ended=director.cancels.check_scope,
+                        scope_ended=director.scope_ended,
                     )
                     # a position before its first step: a cancel may be older than the scenario
                     await trio.lowlevel.cancel_shielded_checkpoint()

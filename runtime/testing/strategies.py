@@ -19,7 +19,7 @@ from greenroom.runtime.testing.control import Fifo
 from greenroom.runtime.testing.plan import Fault, FaultKind, Plan
 from greenroom.runtime.testing.report import Report
 from greenroom.runtime.testing.simulate import Rules, run_once
-from greenroom.runtime.testing.sweep import JUMP, singles
+from greenroom.runtime.testing.sweep import JUMP, Targets, singles
 from greenroom.runtime.testing.world import ROOT, Scenario
 
 __all__ = ["plans"]
@@ -33,7 +33,7 @@ def plans(
     max_faults: int = 2,
     max_preempt: int = 3,
     kinds: Sequence[FaultKind] = KINDS,
-    targets: Sequence[str] | None = None,
+    targets: Targets = None,
 ) -> st.SearchStrategy[Plan]:
     """
     Return a strategy for plans that can be tried on *scenario*.
@@ -47,7 +47,7 @@ def plans(
         max_faults: How many faults a plan has at most, >= 0.
         max_preempt: At how many steps another task goes first, at most, >= 0.
         kinds: Of the faults; ``"jump"`` (by 5 s) and ``"crash"`` may be among them.
-        targets: The scopes to cancel; by default the root, each named scope, and each nursery.
+        targets: Which scopes to cancel; see `sweep`.
 
     Raises:
         SeamMismatch: this version of Trio is not known to the seam; when the first plan is drawn.
@@ -93,9 +93,7 @@ class _Noting:
 class _Space:
     """All that a plan for one scenario can consist of."""
 
-    def __init__(
-        self, scenario: Scenario, kinds: Sequence[FaultKind], targets: Sequence[str] | None
-    ) -> None:
+    def __init__(self, scenario: Scenario, kinds: Sequence[FaultKind], targets: Targets) -> None:
         noting = _Noting()
         base = run_once(scenario, Plan(), Rules(), noting)
         at_positions: dict[int, list[Fault]] = {}
@@ -118,9 +116,7 @@ class _Space:
         self.turn = st.sampled_from(noting.others) | anywhere if noting.others else anywhere
 
 
-def _all_faults(
-    base: Report, kinds: Sequence[FaultKind], targets: Sequence[str] | None
-) -> Iterator[Fault]:
+def _all_faults(base: Report, kinds: Sequence[FaultKind], targets: Targets) -> Iterator[Fault]:
     """Return an iterator over what can be done to the run of *base*, or to one somewhat longer."""
     alone: list[FaultKind] = [kind for kind in kinds if kind != "jump"]
     yield from singles(base, alone, targets, crashes=True)

@@ -1,5 +1,6 @@
 """A step that does not end: a loop without a checkpoint, which would keep the test for ever."""
 
+import re
 import signal
 import threading
 from collections.abc import Callable, Generator
@@ -13,6 +14,10 @@ __all__ = ["StuckError", "watched_for_stuck_steps"]
 _SECONDS: Final = 10.0
 
 
+# Whose frames are there while someone looks at the program.
+_DEBUGGERS: Final = re.compile(r"(bdb|pdb|pydevd\w*|_pydevd_\w*|debugpy|IPython)(\..*)?")
+
+
 class StuckError(BaseException):
     """Raised by the test kit into a step that has not ended for a long time."""
 
@@ -24,7 +29,8 @@ def watched_for_stuck_steps(
     """
     Raise `StuckError` into a step that lasts for many seconds of real time.
 
-    Not where the program uses SIGALRM itself, nor outside of the main thread.
+    Not where the program uses SIGALRM itself, nor outside of the main thread, nor while it stands
+    still in a debugger.
 
     Args:
         steps: How many there were so far.
@@ -39,7 +45,7 @@ def watched_for_stuck_steps(
     def look(_: int, frame: FrameType | None) -> None:
         nonlocal before
         now = steps()
-        if now == before and frame is not None:
+        if now == before and frame is not None and not _is_debugged(frame):
             place = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
             found(f"one step has lasted for {_SECONDS:g} real seconds; it is at {place}")
             raise StuckError
@@ -52,3 +58,11 @@ def watched_for_stuck_steps(
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def _is_debugged(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if _DEBUGGERS.fullmatch(f"{frame.f_globals.get('__name__', '')}"):
+            return True
+        frame = frame.f_back
+    return False

@@ -9,12 +9,13 @@ import gc
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
 from greenroom.runtime.testing.history import LAWS, Law
 from greenroom.runtime.testing.plan import Fault, FaultKind, Plan
+from greenroom.runtime.testing.reach import missed
 from greenroom.runtime.testing.report import Report, RunsReport
 from greenroom.runtime.testing.simulate import CANCEL_BUDGET, Rules, run_once
 from greenroom.runtime.testing.world import MAIN, ROOT, Scenario
@@ -22,6 +23,7 @@ from greenroom.runtime.testing.world import MAIN, ROOT, Scenario
 __all__ = [
     "FAULTS",
     "SweepReport",
+    "Targets",
     "check_stride",
     "collected",
     "is_much_the_same",
@@ -32,6 +34,9 @@ __all__ = [
 
 FAULTS: Final[tuple[FaultKind, ...]] = ("cancel", "call", "raise", "fail", "interrupt", "crash")
 JUMP: Final = 5.0
+
+Targets: TypeAlias = Sequence[str] | Literal["all"] | None
+"""Which scopes are cancelled; see `sweep`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +58,7 @@ def sweep(
     *,
     faults: Sequence[FaultKind] = FAULTS,
     then: Sequence[FaultKind] = (),
-    targets: Sequence[str] | None = None,
+    targets: Targets = None,
     order: Plan | str = "",
     stride: int = 1,
     laws: Sequence[Law] = LAWS,
@@ -61,6 +66,7 @@ def sweep(
     expect: tuple[type[BaseException], ...] = (),
     cancel_budget: float = CANCEL_BUDGET,
     recovery: Scenario | None = None,
+    cover: Sequence[str] = (),
 ) -> SweepReport:
     """
     Run *scenario* once as it comes, twice to see that it can be repeated, and once for each fault.
@@ -71,7 +77,9 @@ def sweep(
             ``"interrupt"``, and ``"crash"``, which needs a *recovery*.
         then: Which kinds come second, at each position after each cancel, while all is cleaned up:
             ``"cancel"`` of the root, ``"interrupt"``, ``"jump"`` by 5 s.
-        targets: The scopes to cancel; by default the root, each named scope, and each nursery.
+        targets: The names of the scopes to cancel; by default the root and each scope of
+            `World.scope`, and with ``"all"`` each nursery of the scenario's own code besides, which
+            nobody but that code can cancel.
         order: The order of tasks that is swept, as ``"random 7"`` or ``"pct 7 3 100"``; a plan
             without faults.
         stride: Only every so many faults are tried, int >= 1.
@@ -80,6 +88,7 @@ def sweep(
         expect: Exceptions that the scenario may end by, beside those that faults bring.
         cancel_budget: See `simulate`.
         recovery: See `simulate`.
+        cover: Names of modules whose every ``await`` a cancel has to come out of, or be reported.
 
     Raises:
         ValueError: *order* has faults, or an order that can't be repeated; *stride* is out of range.
@@ -93,16 +102,24 @@ def sweep(
             f"not {str(order)!r}"
         )
     check_stride(stride)
-    rules = Rules(laws=laws, cancel_budget=cancel_budget, expect=expect, recovery=recovery)
+    rules = Rules(
+        laws=laws,
+        cancel_budget=cancel_budget,
+        expect=expect,
+        recovery=recovery,
+        covers=bool(cover),
+    )
     with collected():
         base = repeated(scenario, rules, order)
         failures = [base] if base.problems else []
+        reached = set(base.reached)
         runs = 2
 
         def once(plan: Plan) -> Report:
             nonlocal runs
             runs += 1
             report = run_once(scenario, plan, rules)
+            reached.update(report.reached)
             if report.problems:
                 failures.append(report)
             return report
@@ -116,7 +133,12 @@ def sweep(
                 for second in seconds_of(fault, range(fault.position + 1, report.positions), then):
                     if len(failures) < stop_after:
                         once(attrs.evolve(order, faults=(fault, second)))
-        return SweepReport(runs=runs, failures=tuple(failures), positions=base.positions)
+        return SweepReport(
+            runs=runs,
+            failures=tuple(failures),
+            positions=base.positions,
+            missed_awaits=missed(cover, reached) if cover and not failures else (),
+        )
 
 
 def check_stride(stride: int) -> None:
@@ -127,7 +149,14 @@ def check_stride(stride: int) -> None:
 
 @contextmanager
 def collected() -> Generator[None]:
-    """Collect garbage once, so that the collection after each run in this block is cheap."""
+    """
+    Collect garbage once, so that the collection after each run in this block is cheap.
+
+    Not where something is frozen already, which would thaw at the end.
+    """
+    if gc.get_freeze_count():
+        yield
+        return
     gc.collect()
     gc.freeze()
     try:
@@ -147,7 +176,7 @@ def repeated(scenario: Scenario, rules: Rules, order: Plan | None = None) -> Rep
 def singles(
     base: Report,
     kinds: Sequence[FaultKind],
-    targets: Sequence[str] | None = None,
+    targets: Targets = None,
     *,
     crashes: bool = False,
 ) -> Iterator[Fault]:
@@ -156,7 +185,7 @@ def singles(
         match kind:
             case "cancel":
                 for target, (first, last) in base.targets.items():
-                    if targets is None or target in targets:
+                    if _is_meant(target, targets):
                         for position in range(first, last + 1):
                             yield Fault("cancel", position, target)
             case "call":
@@ -172,7 +201,7 @@ def singles(
                     for count in range(times):
                         yield Fault("fail", count, name)
             case "interrupt":
-                for position in range(base.positions):
+                for position in range(base.positions if base.interruptible else 0):
                     yield Fault("interrupt", position)
             case "crash":
                 for position in range(base.positions if crashes else 0):
@@ -182,6 +211,14 @@ def singles(
                 raise ValueError(
                     "a jump alone finds nothing; write faults=['cancel'], then=['jump']"
                 )
+
+
+def _is_meant(target: str, targets: Targets) -> bool:
+    if targets is None:
+        return "#" not in target
+    if isinstance(targets, str) and targets != "all":
+        raise ValueError(f"targets must be a list of names, or 'all': write targets=[{targets!r}]")
+    return targets == "all" or target in targets
 
 
 def is_much_the_same(base: Report, fault: Fault) -> bool:

@@ -9,6 +9,7 @@ import trio
 
 from greenroom.runtime.system import Runtime
 from greenroom.runtime.testing.history import History
+from greenroom.runtime.testing.plan import check_name
 from greenroom.runtime.testing.store import Crashable
 
 __all__ = ["MAIN", "ROOT", "Scenario", "World"]
@@ -40,7 +41,7 @@ class World:
         life: int = 1,
         durables: dict[str, Crashable] | None = None,
         latency: random.Random | None = None,
-        scope_ended: Callable[[str, trio.CancelScope], None] | None = None,
+        scope_ended: Callable[[str, trio.CancelScope, bool], None] | None = None,
     ) -> None:
         """Made by `simulate`."""
         self.runtime = runtime
@@ -56,17 +57,30 @@ class World:
 
     @contextmanager
     def scope(self, name: str) -> Generator[trio.CancelScope]:
-        """Open a cancel scope that faults can be for, under this *name*."""
+        """
+        Open a cancel scope that faults can be for, under this *name*.
+
+        Raises:
+            ValueError: one with that name is open, or it has spaces, brackets, semicolons or ``#``.
+        """
+        check_name("a scope", name)
+        if "#" in name:
+            raise ValueError(f"{name!r} is the name of a nursery; name the scope without a '#'")
         if name in self.scopes or name == ROOT:
             raise ValueError(f"a scope named {name!r} is open already; names are unique")
-        with trio.CancelScope() as scope:
-            self.scopes[name] = scope
-            try:
-                yield scope
-            finally:
-                del self.scopes[name]
-        if self._scope_ended is not None:
-            self._scope_ended(name, scope)
+        scope = trio.CancelScope()
+        is_normal = False
+        try:
+            with scope:
+                self.scopes[name] = scope
+                try:
+                    yield scope
+                finally:
+                    del self.scopes[name]
+            is_normal = True
+        finally:
+            if self._scope_ended is not None:
+                self._scope_ended(name, scope, is_normal)
 
     @contextmanager
     def action(self, name: str, act: Callable[[], object]) -> Generator[None]:
@@ -76,7 +90,11 @@ class World:
         It is what someone outside may do at any moment: interrupt an actor, stop it, tell it
         something. It is called in a task of its own, before the step at that position; an exception
         out of it is a ``RAISED``.
+
+        Raises:
+            ValueError: one with that name is open, or it has spaces, brackets or semicolons.
         """
+        check_name("an action", name)
         if name in self.actions:
             raise ValueError(f"an action named {name!r} is open already; names are unique")
         self.actions[name] = act

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 import trio
 
-from greenroom.runtime import Actor, Interrupted, Request, frame, handles
+from greenroom.runtime import Actor, Interrupted, Refused, Request, frame, handles
 from greenroom.runtime.testing import World, examine, simulate, sweep
 
 
@@ -89,6 +89,32 @@ def test_an_answer_to_an_interruption_is_no_alarm() -> None:
     assert sweep(scenario, faults=["cancel"], targets=["root"]).first.codes == ("SWALLOWED",)
 
 
+class Refuses(Actor):
+    """Takes a cancel for a reason to refuse, and goes on."""
+
+    @handles
+    async def work(self, request: Ask) -> str:
+        try:
+            await trio.sleep(1)
+        except trio.Cancelled:  # noqa: ASYNC103
+            raise Refused("no time") from None  # noqa: ASYNC104
+        return "all of it"
+
+
+def test_a_handler_that_answers_a_cancel_with_a_refusal_swallows_it() -> None:
+    """As one that replies: its actor goes on as if nothing had been."""
+
+    async def scenario(w: World) -> None:
+        ref = await w.runtime.spawn(Refuses)
+        with w.scope("turn"):
+            await ref.ask(Ask())
+
+    report = sweep(scenario, faults=["cancel"], targets=["turn"]).first
+
+    assert report.codes == ("SWALLOWED",)
+    assert "for frame 1 refused it, though it was cancelled" in report.problems[0].text
+
+
 def test_a_scenario_may_deal_with_a_signal_if_it_says_so() -> None:
     """By the exception that it expects."""
 
@@ -141,11 +167,9 @@ def test_a_sleep_in_a_thread_is_virtual_and_sees_a_cancel() -> None:
         assert await trio.to_thread.run_sync(crunch, 2) == "crunched"
         took.append(trio.current_time())
 
-    began = time.monotonic()
     assert simulate(scenario).ok
     assert took == pytest.approx([3.01, 5.02])
     assert time.sleep.__module__ == "time"
-    assert time.monotonic() - began < 3
 
 
 def test_a_thread_that_nobody_waits_for_ends_with_the_run() -> None:
@@ -170,9 +194,9 @@ def test_a_thread_that_nobody_waits_for_ends_with_the_run() -> None:
 
 
 async def tell_words(w: World, words: tuple[str, ...]) -> None:
-    with w.scope(" ".join(set(words))):
+    with w.scope("-".join(set(words))):
         await trio.lowlevel.checkpoint()
-    ref = await w.runtime.spawn(InTime, name=" ".join(set(words)))
+    ref = await w.runtime.spawn(InTime, name="-".join(set(words)))
     await ref.ask(Ask())
 
 

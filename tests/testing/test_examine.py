@@ -5,7 +5,7 @@ import os
 import pytest
 import trio
 
-from greenroom.runtime.testing import Scenario, World, cancel_everywhere, examine, explore
+from greenroom.runtime.testing import Scenario, World, cancel_everywhere, examine, explore, sweep
 from tests.runtime.cast import Note, Stagehand
 from tests.testing.test_faults import close_two, find_them, keep_two_lines, write_twice
 from tests.testing.test_orders import hand_over, slow_race
@@ -72,6 +72,18 @@ def test_what_depends_on_hashes_is_seen_in_another_process() -> None:
     assert "in another process the scenario is not the same" in str(report.first.problems[0])
 
 
+def test_what_differs_elsewhere_is_seen_again_by_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan is empty: the scenario is run as it comes, here and in the other process."""
+    test = cancel_everywhere()(depends_on_hashes)
+    for plan in ("as it comes", None):
+        if plan is None:
+            monkeypatch.delenv("GREENROOM_PLAN")
+        else:
+            monkeypatch.setenv("GREENROOM_PLAN", plan)
+        with pytest.raises(AssertionError, match=r"FICKLE[^$]*GREENROOM_PLAN='as it comes'"):
+            test()
+
+
 def test_a_scenario_without_a_name_is_not_compared() -> None:
     """Another process can't find it; the summary says so by its silence."""
 
@@ -110,7 +122,10 @@ def test_an_await_that_no_cancel_reaches_is_named() -> None:
         await reached.all_of_it(straight=False)
 
     report = examine(half, cover=["tests.testing.reached"]).check()
+    swept = sweep(half, faults=["cancel"], cover=["tests.testing.reached"]).check()
 
+    assert swept.missed_awaits == report.missed_awaits
+    assert not sweep(half, faults=["cancel"]).missed_awaits
     assert [place.rpartition("/")[2] for place in report.missed_awaits] == ["reached.py:14"]
     with pytest.raises(AssertionError, match=r"no cancel came out of .*reached.py:14"):
         cancel_everywhere(cover=["tests.testing.reached"])(half)()

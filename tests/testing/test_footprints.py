@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import trio
 
-from greenroom.runtime.testing.footprints import thing_of, touching
+from greenroom.runtime.testing.footprints import touching
+from greenroom.runtime.testing.seam import state_of
 
 
 async def test_each_use_is_told_and_does_what_it_did() -> None:
@@ -13,7 +14,7 @@ async def test_each_use_is_told_and_does_what_it_did() -> None:
     told: list[tuple[object, bool]] = []
     event, lock = trio.Event(), trio.Lock()
     send, receive = trio.open_memory_channel[int](1)
-    with touching(lambda thing, writes: told.append((thing_of(thing), writes))):
+    with touching(lambda thing, writes: told.append((state_of(thing), writes))):
         assert not event.is_set()
         event.set()
         await event.wait()
@@ -25,8 +26,8 @@ async def test_each_use_is_told_and_does_what_it_did() -> None:
         assert await receive.receive() == 1
 
     assert told[:4] == [(event, False), (event, True), (event, False), (event, False)]
-    assert {id(thing) for thing, _ in told} == {id(event), id(lock), id(thing_of(send))}
-    assert thing_of(send) is thing_of(receive)
+    assert {id(thing) for thing, _ in told} == {id(event), id(lock), id(state_of(send))}
+    assert state_of(send) is state_of(receive)
 
 
 async def test_a_cancelled_wait_is_told_too() -> None:

@@ -34,7 +34,7 @@ async def five(w: World) -> None:
 
 def test_a_correct_system_has_nothing_wrong_at_any_position() -> None:
     """A cancel of every scope, an error out of every wait, a signal at every position."""
-    report = sweep(five, faults=("cancel", "raise", "interrupt")).check()
+    report = sweep(five, faults=("cancel", "raise", "interrupt"), targets="all").check()
     print(f"sweep five: {report.runs} runs, {report.positions} positions")
 
     assert report.positions >= 45
@@ -199,6 +199,74 @@ def test_a_cleanup_that_takes_too_long_after_a_cancel_is_found() -> None:
 
     assert report.codes == ("LATENCY",)
     assert str(report.plan).startswith("cancel(root)@")
+
+
+def test_a_named_scope_that_takes_too_long_to_end_is_found() -> None:
+    """Where the rest goes on; what the clock jumped meanwhile does not count."""
+
+    async def slow(w: World) -> None:
+        with w.scope("turn"):
+            try:
+                await trio.sleep(1)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(11)
+        await trio.sleep(100)
+
+    report = sweep(slow, targets=["turn"], faults=["cancel"]).first
+    # before the sleep begins, a jump does not shorten it
+    jumped = [simulate(slow, plan=f"{report.plan} jump(5)@{position}") for position in (3, 4, 5)]
+
+    assert report.codes == ("LATENCY",)
+    assert report.problems[0].text == "the block of scope 'turn' took 11 s to end after its cancel"
+    assert [run.ok for run in jumped] == [False, True, False]
+    assert [len(run.fired) for run in jumped] == [2, 2, 2]
+
+
+async def fan_out(w: World) -> None:
+    """Needs all of the results of its own nursery, which it never cancels."""
+    found: list[int] = []
+
+    async def one(number: int) -> None:
+        await trio.sleep(number)
+        found.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(one, number)
+    assert found == [0, 1, 2]
+
+
+def test_nurseries_are_cancelled_where_that_is_asked_for() -> None:
+    """By default not: nobody else can, and the code may rest on that."""
+    assert sweep(fan_out, faults=["cancel"]).ok
+    assert set(simulate(fan_out).targets) == {"root", "main#0"}
+    assert "cancel(main#0)@" in str(sweep(fan_out, faults=["cancel"], targets="all").first.plan)
+    assert sweep(fan_out, faults=["cancel"], targets=["main#0"]).first.codes == ("RAISED",)
+    with pytest.raises(ValueError, match=r"write targets=\['turn'\]"):
+        sweep(fan_out, targets="turn")
+
+
+def test_each_error_of_a_group_is_told() -> None:
+    """Not how many there are."""
+
+    async def both(w: World) -> None:
+        raise ExceptionGroup("g", [LookupError("one"), ExceptionGroup("h", [ValueError("two")])])
+
+    assert simulate(both).problems[0].text == "LookupError: one; ValueError: two"
+
+
+def test_what_the_user_froze_stays_frozen() -> None:
+    """A sweep freezes and thaws only where nothing was frozen."""
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        sweep(five, faults=["cancel"], stride=50)
+        assert gc.get_freeze_count() == frozen > 0
+    finally:
+        gc.unfreeze()
+    sweep(five, faults=["cancel"], stride=50)
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_law_of_ones_own_is_held() -> None:
