@@ -94,7 +94,24 @@ def repeat() -> None:
 
 
 def test_the_session_without_bugs_has_nothing_wrong() -> None:
-    """By default: all single faults, other orders, pairs, crashes."""
+    """All cancels and Ctrl-C, other orders, pairs; and of errors and crashes every fifth."""
+    cast = Cast()
+    report = examine(
+        cast.scenario, faults=("cancel", "fail", "interrupt"), orders=60, pairs=100
+    ).check()
+    others = sweep(
+        cast.scenario, faults=("raise", "crash"), stride=5, recovery=cast.recovery
+    ).check()
+    print(report.summary(), report.runs, others.summary())
+
+    assert report.positions >= 150
+    assert report.elsewhere
+    assert others.runs >= 150
+
+
+@pytest.mark.torture
+def test_the_session_without_bugs_has_nothing_wrong_by_default() -> None:
+    """All single faults, other orders, pairs, crashes."""
     report = examine(Cast().scenario, recovery=Cast().recovery).check()
     print(report.summary(), report.runs)
 
