@@ -677,8 +677,8 @@ def test_a_random_tree_does_what_its_model_does() -> None:
     drive(2_000 if TORTURE else 150)
     print(*(f"{what}: {count}" for what, count in sorted(driven.items())), sep="\n")
 
-    assert driven["deeds"] >= 3_000
-    assert driven["deeds in a hurry"] >= 500
+    assert driven["deeds"] >= 2_800
+    assert driven["deeds in a hurry"] >= 420
     # the model is of use where it says what will be
     assert driven["comparisons with one tree"] > 0.8 * driven["comparisons"]
 

@@ -459,7 +459,7 @@ def with_turn(actor: type[Actor]) -> Scenario:
     return scenario
 
 
-SWALLOWED, HELD = ("SWALLOWED",), ("HELD",)
+SWALLOWED, HELD, LIVELOCK = ("SWALLOWED",), ("HELD",), ("LIVELOCK",)
 ENDLESS = ("HANG", "LIVELOCK", "RAISED", "LATENCY")
 
 VARIANTS: dict[str, tuple[Scenario, tuple[str, ...]]] = {
@@ -479,10 +479,10 @@ VARIANTS: dict[str, tuple[Scenario, tuple[str, ...]]] = {
     "helper dies silently": (with_turn(DiesSilently), ENDLESS),
     "ask under a lock": (asks_under_a_lock, ENDLESS),
     "locks in any order": (takes_locks_in_any_order, ENDLESS),
-    "child outlives its session": (outlives_its_session, ENDLESS),
+    "child outlives its session": (outlives_its_session, LIVELOCK),
     "system task": (leaves_a_system_task, ("STRAYS",)),
-    "retries without a pause": (tries_for_ever, ENDLESS),
-    "retries with a pause": (tries_for_ever_with_a_pause, ENDLESS),
+    "retries without a pause": (tries_for_ever, LIVELOCK),
+    "retries with a pause": (tries_for_ever_with_a_pause, LIVELOCK),
     "two cleanups": (cleans_up_two, ("LAW", "LATENCY")),
     "name taken at a restart": (takes_a_name_twice, ("RAISED", "LAW")),
     "closes twice": (closes_twice, ("RAISED",)),
