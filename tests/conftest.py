@@ -1,5 +1,6 @@
 """What every test is run with: how deep the sweeps go, and Hypothesis profiles that fit."""
 
+import gc
 import os
 
 import pytest
@@ -12,6 +13,22 @@ TORTURE = os.environ.get("GREENROOM_TORTURE") == "1"
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.register_profile("torture", deadline=None, max_examples=2_000)
 settings.load_profile("torture" if TORTURE else "default")
+
+
+def pytest_collection_finish() -> None:
+    """
+    Have the garbage collector leave alone what all tests share: the modules and the tests.
+
+    The kit collects before each sweep and after each failure, and would walk all of it each time.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Collect what a test has just left, so that no run of the next one is blamed for it."""
+    gc.collect(0)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Collection
 import trio
 
 from greenroom.runtime.events import (
-    ActorEnded,
     ActorInterrupted,
     Event,
     HandlerEnded,
@@ -39,7 +38,8 @@ class Cancels:
         self._owed: dict[trio.lowlevel.Task, tuple[trio.CancelScope, str]] = {}
         # of those, the ones in which what was started is the scenario's own
         self._own: set[trio.lowlevel.Task] = set()
-        self._interrupted: set[str] = set()  # actors; a handler may answer an interruption
+        self._handling: dict[str, set[trio.lowlevel.Task]] = {}  # by actor, who runs a handler
+        self._interrupted: set[trio.lowlevel.Task] = set()  # handlers may answer an interruption
 
     def given(self, task: trio.lowlevel.Task) -> None:
         """Note that *task* is given a cancel in its next step."""
@@ -71,22 +71,23 @@ class Cancels:
     def __call__(self, event: Event) -> None:
         """Hear of the beginnings and ends of handlers, in their tasks."""
         match event:
-            case HandlerStarted():
-                self._owed.pop(trio.lowlevel.current_task(), None)
+            case HandlerStarted(actor=actor):
+                task = trio.lowlevel.current_task()
+                self._owed.pop(task, None)
+                self._handling.setdefault(actor, set()).add(task)
             case HandlerEnded(actor=actor, number=number, outcome=outcome):
                 task = trio.lowlevel.current_task()
-                if actor not in self._interrupted:
+                if task not in self._interrupted:
                     handler = f"the handler of {actor!r} for frame {number}"
                     if outcome == "replied":
                         self._check(task, f"{handler} replied")
                     elif outcome == "Refused":  # its actor goes on as if nothing had been
                         self._check_refusal(task, f"{handler} refused it")
                 self._owed.pop(task, None)
-                self._interrupted.discard(actor)
-            case ActorInterrupted(actor=actor, running=running) if running:
-                self._interrupted.add(actor)
-            case ActorEnded(actor=actor):
-                self._interrupted.discard(actor)
+                self._handling.get(actor, set()).discard(task)
+                self._interrupted.discard(task)
+            case ActorInterrupted(actor=actor):
+                self._interrupted |= self._handling.get(actor, set())
             case _:
                 pass
 

@@ -15,6 +15,7 @@ from greenroom.runtime.testing.control import Policy
 from greenroom.runtime.testing.history import History
 from greenroom.runtime.testing.interrupts import Interrupts
 from greenroom.runtime.testing.plan import TORN, Fault, Plan, plain
+from greenroom.runtime.testing.report import Aftermath
 from greenroom.runtime.testing.seam import cancel_is_due, hold, raise_in
 from greenroom.runtime.testing.targets import (
     is_own_task,
@@ -48,6 +49,8 @@ class Director(trio.abc.Instrument):
         *,
         max_steps: int,
         covers: bool = False,
+        looks: bool = False,
+        earlier: "Director | None" = None,
     ) -> None:
         """
         Args:
@@ -57,17 +60,19 @@ class Director(trio.abc.Instrument):
             history: Of the run; says before which event a fault came.
             max_steps: After how many the run is given up.
             covers: Whether to note the awaits that a cancel comes out of.
+            looks: Whether to note what the run passes after its first fault.
+            earlier: That of the process before this one; positions and fault points are counted on.
         """
-        self.position = 0
+        self.position: int = 0 if earlier is None else earlier.position
         self.steps = 0
         self.targets: dict[str, tuple[int, int]] = {}
         self.actions: dict[str, tuple[int, int]] = {}
         self.blocked: list[tuple[str, ...]] = []  # at most one entry for each position
-        self.points: dict[str, int] = {}
+        self.points: dict[str, int] = {} if earlier is None else dict(earlier.points)
         self.fired: list[Fault] = []  # at most those of the plan
         self.strikes: list[tuple[int, str]] = []  # those, and where cancels came out; bounded
         self.reached: set[tuple[str, int]] = set()
-        self.cleanups: dict[str, int] = {}  # where a task waited after its cancel: first position
+        self.aftermath = Aftermath()
         self.gave_up: dict[str, str] = {}  # why, by the code of the problem
         self.latencies: dict[str, float] = {}  # how long each scope took to end after its cancel
         self.jumped = 0.0
@@ -91,7 +96,8 @@ class Director(trio.abc.Instrument):
         # by the name of the scope, when each was cancelled, and how much had been jumped by then
         self._cancelled: dict[str, tuple[float, float]] = {}
         self._records = not plan.faults  # what could be done, at each position
-        self._looks_on = [fault.kind for fault in plan.faults] == ["cancel"]
+        self._looks = looks
+        self._stepped: trio.lowlevel.Task | None = None  # that made the last step
         self._faults: dict[int, list[Fault]] = {}
         self._failing: set[tuple[str, int]] = set()
         for fault in plan.faults:
@@ -185,6 +191,7 @@ class Director(trio.abc.Instrument):
         chosen = self._choose(runnable)
         if chosen is not None:
             self._count_step()
+            self._stepped = chosen
             del queue[chosen]
             batch.insert(0, chosen)
             if cancel_is_due(chosen):
@@ -306,8 +313,8 @@ class Director(trio.abc.Instrument):
             return
         if self._records:
             self._note_targets(position)
-        if self._looks_on and self.fired:
-            self._note_cleanups(position)
+        if self._looks:
+            self._look(position)
         for fault in self._faults.pop(position, ()) if self._faults else ():
             index = len(self._history.events)
             if not self.is_crashed and self._do(fault):
@@ -324,6 +331,8 @@ class Director(trio.abc.Instrument):
                     self._note_fired(fault, len(self._history.events))
 
     def _note_fired(self, fault: Fault, index: int) -> None:
+        if not self.fired:
+            self.aftermath.points.update(self.points)
         self.fired.append(fault)
         self.strikes.append((index, f"!! {fault}"))
 
@@ -346,13 +355,20 @@ class Director(trio.abc.Instrument):
         waiting = (task for task in self._alive if task not in self._queue)
         self.blocked.append(tuple(self._alive[t] for t in waiting if waits_in_own_code(t)))
 
-    def _note_cleanups(self, position: int) -> None:
-        """Note who waits now though he was cancelled: there a second fault tells something new."""
+    def _look(self, position: int) -> None:
+        """Note who waits where after the first fault: a second one may tell something new there."""
+        if self._records or self.fired:
+            task = self._stepped
+            waits = task in self._alive and task not in self._queue
+            if task is not None and waits and (place := own_place(task)) is not None:
+                self.aftermath.places.setdefault(place, position)
+        if not self.fired:
+            return
         for task in self.cancels.unended:
             if task in self._queue or not self.cancels.is_given(task):
                 continue
             if (place := own_place(task)) is not None:
-                self.cleanups.setdefault(place, position)
+                self.aftermath.cleanups.setdefault(place, position)
 
     def _do(self, fault: Fault) -> bool:
         match fault.kind:
@@ -407,14 +423,20 @@ class Director(trio.abc.Instrument):
         self._note_fired(fault, len(self._history.events))
         try:
             act()
-        except Exception as error:
+        except BaseException as error:  # noqa: ASYNC103 - nothing in here waits
             self.gave_up["RAISED"] = f"{type(error).__name__}: {error}, out of {fault}"
 
     def _crash(self, *, torn: bool) -> None:
         """Let nothing from here on have an effect that lasts; then unwind, for Trio's sake."""
         self.is_crashed = True
-        for durable in self.world.durables.values() if self.world is not None else ():
-            durable.crash(torn=torn)
+        if self.world is not None:
+            self.world.is_crashed = True
+            for name, durable in self.world.durables.items():
+                try:
+                    durable.crash(torn=torn)
+                except Exception as error:
+                    text = f"{type(error).__name__}: {error}, out of the crash of {name!r}"
+                    self.gave_up["RAISED"] = text
         self.root.cancel(reason="the process has crashed")
 
     # -- what the program tells

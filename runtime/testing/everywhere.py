@@ -11,7 +11,7 @@ import inspect
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, overload
 from weakref import WeakSet
 
 import attrs
@@ -46,7 +46,28 @@ notes: Final[deque[dict[str, Any]]] = deque(maxlen=1000)
 made: Final[WeakSet[Callable[[], None]]] = WeakSet()
 
 
+@overload
+def cancel_everywhere(scenario: Scenario, /) -> Callable[[], None]: ...
+
+
+@overload
 def cancel_everywhere(
+    *,
+    faults: Sequence[FaultKind] = ...,
+    targets: Targets = ...,
+    orders: int = ...,
+    pairs: int = ...,
+    laws: Sequence[Law] = ...,
+    expect: tuple[type[BaseException], ...] = ...,
+    recovery: Scenario | None = ...,
+    cover: Sequence[str] = ...,
+    floor: int = ...,
+) -> Callable[[Scenario], Callable[[], None]]: ...
+
+
+def cancel_everywhere(
+    scenario: Scenario | None = None,
+    /,
     *,
     faults: Sequence[FaultKind] = FAULTS,
     targets: Targets = None,
@@ -57,11 +78,11 @@ def cancel_everywhere(
     recovery: Scenario | None = None,
     cover: Sequence[str] = (),
     floor: int = 1,
-) -> Callable[[Scenario], Callable[[], None]]:
+) -> Callable[[], None] | Callable[[Scenario], Callable[[], None]]:
     """
-    Make a test of a scenario: it is examined as by `examine`.
+    Make a test of a scenario, an async function of a `World`: it is examined as by `examine`.
 
-    With ``GREENROOM_PLAN`` set in the environment, or pytest's ``--greenroom-plan``, it is run once,
+    Written with brackets, ``@cancel_everywhere(floor=50)``, or without. With ``GREENROOM_PLAN`` set in the environment, or pytest's ``--greenroom-plan``, it is run once,
     with that plan: so what a failure printed is seen again.
 
     Args:
@@ -86,6 +107,11 @@ def cancel_everywhere(
                 report = simulate(scenario, plan=plan, laws=laws, expect=expect, recovery=recovery)
                 _note_replay(report)
                 report.check()
+                if plan.faults and not report.fired:
+                    raise AssertionError(
+                        f"nothing of the plan {text!r} happened: the run has {report.positions} "
+                        f"positions, and the scenario may be another than when this was printed"
+                    )
                 return
             is_whole = plan is None  # else it is seen again as it comes, and in another process
             try:
@@ -115,7 +141,7 @@ def cancel_everywhere(
         made.add(test)
         return test
 
-    return make
+    return make if scenario is None else make(scenario)
 
 
 def _chosen(said: int, instead: int | None) -> int:

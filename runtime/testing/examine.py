@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Final
 
 import attrs
@@ -10,12 +11,14 @@ from greenroom.runtime.testing.elsewhere import other_logs
 from greenroom.runtime.testing.explore import SKEW, orders
 from greenroom.runtime.testing.history import LAWS, Law
 from greenroom.runtime.testing.plan import Fault, FaultKind, Plan
-from greenroom.runtime.testing.reach import missed
+from greenroom.runtime.testing.reach import check_modules, missed
 from greenroom.runtime.testing.report import Problem, Report, RunsReport
 from greenroom.runtime.testing.simulate import Rules, run_once
 from greenroom.runtime.testing.sweep import (
     FAULTS,
     Targets,
+    check_faults,
+    check_laws,
     collected,
     difference,
     is_much_the_same,
@@ -29,6 +32,8 @@ __all__ = ["PAIRS", "RUNS", "ExamineReport", "examine"]
 
 RUNS: Final = 120
 PAIRS: Final = 200
+# Crashes after which the recovery is hit by a second one, at each position.
+_MOST_RECOVERIES: Final = 3
 _AFTER: Final[tuple[FaultKind, ...]] = ("jump", "cancel", "interrupt")
 
 
@@ -95,7 +100,13 @@ def examine(
     Raises:
         AssertionError: the scenario is not the same when it is run again.
     """
-    rules = Rules(laws=laws, expect=expect, recovery=recovery, covers=bool(cover))
+    check_faults(faults, has_recovery=recovery is not None)
+    check_laws(laws)
+    check_modules(cover)
+    for name, number in (("orders", orders), ("pairs", pairs)):
+        if number < 0:
+            raise ValueError(f"{name} must be an int >= 0, not {number!r}")
+    rules = Rules(laws=laws, expect=expect, recovery=recovery, covers=bool(cover), looks=pairs > 0)
     inquiry = _Inquiry(scenario, rules)
     with collected():
         inquiry.base = repeated(scenario, rules)
@@ -125,6 +136,10 @@ def _rank(fault: Fault) -> int:
     return {"fail": 1, "interrupt": 2}.get(fault.kind, 4)
 
 
+def _length(recovery: tuple[int, Fault]) -> int:
+    return recovery[0]
+
+
 class _Inquiry:
     """An examination under way; it tries nothing more once something is wrong."""
 
@@ -138,7 +153,8 @@ class _Inquiry:
         self.reached: set[tuple[str, int]] = set()
         self._scenario = scenario
         self._rules = rules
-        self._cancelled: list[tuple[Fault, Report]] = []  # each cancel of the sweep, and its run
+        # each fault of the sweep, and its run
+        self._tried: list[tuple[Fault, Report]] = []
 
     def look_at(self, report: Report) -> None:
         self.reached |= report.reached
@@ -164,8 +180,7 @@ class _Inquiry:
             if is_much_the_same(self.base, fault) != again:
                 continue
             report = self._try(Plan((fault,)), "faults")
-            if fault.kind == "cancel":
-                self._cancelled.append((fault, attrs.evolve(report, events=(), strikes=())))
+            self._tried.append((fault, attrs.evolve(report, events=(), strikes=())))
 
     def try_orders(self, count: int) -> None:
         for plan in orders(self.base, seed=0, skew=SKEW, count=count):
@@ -174,28 +189,53 @@ class _Inquiry:
             self._try(plan, "orders")
 
     def try_pairs(self, count: int) -> None:
-        pairs = [
+        """Try first those whose second fault comes where only the first one leads, and then others."""
+        others = [
             (first, second)
-            for first, report in self._cancelled
+            for first, report in self._tried
+            if first.kind == "cancel"
             for second in seconds_of(first, range(first.position + 1, report.positions), _AFTER)
         ]
-        if len(pairs) > count:
-            pairs = random.Random(0).sample(pairs, count)
-        for pair in [*self._into_cleanups(), *pairs][:count]:
+        if len(others) > count:
+            others = random.Random(0).sample(others, count)
+        for pair in islice(chain(self._into_recoveries(), self._led_to(), others), count):
             if self.failures:
                 return
             self._try(Plan(pair), "pairs")
 
-    def _into_cleanups(self) -> Iterator[tuple[Fault, Fault]]:
-        """Return an iterator over pairs of which the second comes into a cleanup, once for each."""
-        seen: set[tuple[str, FaultKind]] = set()
-        for first, report in self._cancelled:
-            for place, position in report.cleanups.items():
-                for kind in _AFTER:
-                    if (place, kind) not in seen:
-                        seen.add((place, kind))
-                        for second in seconds_of(first, (position,), (kind,)):
-                            yield first, second
+    def _led_to(self) -> Iterator[tuple[Fault, Fault]]:
+        """Return an iterator over pairs of a fault, and one that comes into what is done about it."""
+        seen: set[tuple[str, ...]] = set()
+        for first, report in self._tried:
+            for fault, where in self._seconds(first, report) if first.kind != "crash" else ():
+                key = (fault.kind, *where)
+                if key not in seen:
+                    seen.add(key)
+                    yield first, fault
+
+    def _seconds(self, first: Fault, report: Report) -> Iterator[tuple[Fault, tuple[str, ...]]]:
+        """Return an iterator over second faults, each with what tells it from much the same ones."""
+        after = report.aftermath
+        new = {place: at for place, at in after.places.items() if self._is_new(place)}
+        for place, position in (after.cleanups | new).items():
+            for second in seconds_of(first, (position,), _AFTER):
+                yield second, (place,)
+        for name, passed in report.points.items():
+            for number in range(after.points.get(name, 0), passed):
+                yield Fault("fail", number, name), (first.kind, first.target, name)
+
+    def _is_new(self, place: str) -> bool:
+        return place not in self.base.aftermath.places
+
+    def _into_recoveries(self) -> Iterator[tuple[Fault, Fault]]:
+        """Return an iterator over pairs of a crash, and one of the process that comes after it."""
+        lengths: dict[int, Fault] = {}  # of recoveries; one of each is much like the others
+        for crash, report in self._tried:
+            if crash.kind == "crash":
+                lengths[report.positions - crash.position] = crash
+        for length, crash in sorted(lengths.items(), key=_length, reverse=True)[:_MOST_RECOVERIES]:
+            for position in range(crash.position + 1, crash.position + length):
+                yield crash, Fault("crash", position)
 
     def try_elsewhere(self) -> None:
         logs = other_logs(self._scenario)

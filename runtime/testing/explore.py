@@ -13,7 +13,7 @@ from greenroom.runtime.testing.plan import Plan
 from greenroom.runtime.testing.report import Report, RunsReport
 from greenroom.runtime.testing.scout import Scout
 from greenroom.runtime.testing.simulate import Rules, run_once
-from greenroom.runtime.testing.sweep import collected
+from greenroom.runtime.testing.sweep import check_laws, collected
 from greenroom.runtime.testing.world import Scenario
 
 __all__ = ["ExploreReport", "explore", "orders"]
@@ -90,6 +90,11 @@ def explore(
         raise ValueError(f"footprints must be 'reported' or None, not {footprints!r}")
     if strategy != "dpor" and (footprints is not None or bound is not None):
         raise ValueError("footprints and bound are for strategy='dpor', which tries every order")
+    if footprints is not None and bound is not None:
+        raise ValueError("give footprints or bound, not both: a bound is for every single order")
+    if runs is not None and runs < 1:
+        raise ValueError(f"runs must be an int >= 1, or None, not {runs!r}")
+    check_laws(laws)
     rules = Rules(laws=laws, expect=expect)
     tally = _Tally(stop_after, seconds)
     with collected():

@@ -57,16 +57,27 @@ def problems_of(
         if KeyboardInterrupt not in expect:
             yield Problem("SWALLOWED", f"{text}; expect=(KeyboardInterrupt,) says that it need not")
     for one in laws:
-        for breach in one.breaches(run.history):
-            yield Problem("LAW", f"{one.name}: {breach}")
+        yield from _breaches(one, run.history)
     for name, is_free in run.world.owned if run.world is not None else ():
-        if not is_free():
-            yield Problem("HELD", f"{name} is not free at the end")
+        try:
+            text = "" if is_free() else "is not free at the end"
+        except Exception as error:
+            text = f"can't be asked whether it is free: {type(error).__name__}: {error}"
+        if text:
+            yield Problem("HELD", f"{name} {text}")
     for name in director.strays:
         yield Problem("STRAYS", f"the system task {name!r} goes on when all is over")
     for leak in (*run.generators, *leaks.found):
         kind, _, text = leak.partition(": ")
         yield Problem(f"LEAK_{kind.upper()}", text)
+
+
+def _breaches(law: Law, history: History) -> Iterator[Problem]:
+    try:
+        for breach in law.breaches(history):
+            yield Problem("LAW", f"{law.name}: {breach}")
+    except Exception as error:
+        yield Problem("LAW", f"{law.name}: can't be told: {type(error).__name__}: {error}")
 
 
 def _has_interrupt(error: BaseException | None) -> bool:

@@ -14,7 +14,7 @@ from greenroom.runtime.testing.history import LAWS, Law
 from greenroom.runtime.testing.plan import Fault, Plan
 from greenroom.runtime.testing.report import Report
 from greenroom.runtime.testing.simulate import CANCEL_BUDGET, Rules, run_once
-from greenroom.runtime.testing.sweep import SweepReport, check_stride, collected
+from greenroom.runtime.testing.sweep import SweepReport, check_laws, check_stride, collected
 from greenroom.runtime.testing.world import ROOT, Scenario
 
 __all__ = ["sweep_live"]
@@ -58,6 +58,7 @@ def sweep_live(
         ValueError: *stride* is out of range, or the scenario never opens *target*.
     """
     check_stride(stride)
+    check_laws(laws)
     rules = Rules(laws=laws, expect=expect, cancel_budget=cancel_budget)
     failures: list[Report] = []
     runs, cancelled, short = 1, 0, 0

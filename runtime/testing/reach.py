@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-__all__ = ["missed"]
+__all__ = ["check_modules", "missed"]
 
 _Await: TypeAlias = ast.Await | ast.AsyncFor | ast.AsyncWith
 
@@ -28,6 +28,12 @@ def missed(modules: Iterable[str], reached: Iterable[tuple[str, int]]) -> tuple[
         for file, node in _awaits(modules)
         if not any((file, line) in lines for line in _lines(node))
     )
+
+
+def check_modules(modules: Iterable[str]) -> None:
+    """Raise ImportError if there is no such module, or it has no source."""
+    for _ in _awaits(modules):
+        pass
 
 
 def _awaits(modules: Iterable[str]) -> Iterator[tuple[str, _Await]]:

@@ -32,6 +32,23 @@ class Problem:
         return f"{self.code} {self.text}"
 
 
+@attrs.frozen
+class Aftermath:
+    """
+    What a run passed after its first fault, where a second one may tell something new.
+
+    Places are lines of the scenario's own code at which a task waits, each with the first position
+    of that.
+    """
+
+    cleanups: dict[str, int] = attrs.Factory(dict[str, int])
+    """Those at which a task waited after it had been given a cancel."""
+    places: dict[str, int] = attrs.Factory(dict[str, int])
+    """All of them; of a run without faults, those of the whole run."""
+    points: dict[str, int] = attrs.Factory(dict[str, int])
+    """How often each `fault_point` had been passed before."""
+
+
 @attrs.frozen(kw_only=True)
 class Report:
     """What one run came to."""
@@ -63,11 +80,8 @@ class Report:
     """The faults that came."""
     reached: frozenset[tuple[str, int]]
     """The lines of awaits that a cancel came out of, each with its file; only if they were asked for."""
-    cleanups: dict[str, int]
-    """
-    The places at which a task waited after it had been cancelled, each with the first position of
-    that. Of a run with one cancel and nothing else only.
-    """
+    aftermath: Aftermath = attrs.field(eq=False, repr=False)
+    """What it passed after its first fault; only if that was asked for."""
     seconds: float
     """Of virtual time."""
     events: tuple[Event, ...] = attrs.field(eq=False, repr=False)
@@ -111,10 +125,11 @@ class Report:
         """Return what is wrong, who did what until then, and how to see it again."""
         lines = "\n".join(f"  {problem}" for problem in self.problems)
         plan = str(self.plan)
+        command = _command(plan)
+        again = f"to see it again: {command}\nor in code" if command else "to see it again"
         return (
             f"with the plan {plan!r}:\n{lines}\n\n{self.timeline()}\n\n"
-            f"to see it again: {_command(plan)}\n"
-            f"or in code: simulate(scenario, plan={plan!r})"
+            f"{again}: simulate(scenario, plan={plan!r})"
         )
 
     def timeline(self, *, last: int = 40) -> str:
@@ -142,9 +157,9 @@ class Report:
 
 
 def _command(plan: str) -> str:
-    """Return the shell command that runs the test of this moment with *plan*."""
+    """Return the shell command that runs the test of this moment with *plan*, if there is one."""
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
-    return f"{PLAN_VARIABLE}={_quoted(plan)} pytest {_quoted(test or 'the test')}"
+    return f"{PLAN_VARIABLE}={_quoted(plan)} pytest {_quoted(test)}" if test else ""
 
 
 def _quoted(text: str) -> str:

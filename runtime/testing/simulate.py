@@ -7,6 +7,7 @@ same run.
 """
 
 import contextlib
+import inspect
 import random
 import traceback
 from collections.abc import Generator, Sequence
@@ -25,7 +26,7 @@ from greenroom.runtime.testing.director import Director
 from greenroom.runtime.testing.history import LAWS, History, Law
 from greenroom.runtime.testing.judge import Outcome, problems_of
 from greenroom.runtime.testing.leaks import Leaks, forget
-from greenroom.runtime.testing.plan import Plan
+from greenroom.runtime.testing.plan import Fault, Plan
 from greenroom.runtime.testing.report import Problem, Report
 from greenroom.runtime.testing.scout import Scout
 from greenroom.runtime.testing.seam import check as check_seam
@@ -55,6 +56,8 @@ class Rules:
     recovery: Scenario | None = None
     covers: bool = False
     """Whether to note the lines of awaits that a cancel comes out of."""
+    looks: bool = False
+    """Whether to note what a run passes after its first fault."""
 
 
 def simulate(
@@ -73,13 +76,13 @@ def simulate(
     Run *scenario* once, in virtual time.
 
     Args:
-        scenario: An async function of a `World`.
+        scenario: An async function of a `World`, or a test that `cancel_everywhere` made of one.
         plan: What is done to it; a `Plan`, or what `str` makes of one.
         laws: What has to hold.
         seed: Of ``world.rng``, of the runtime, and of the module `random`.
         max_steps: After how many the run is given up.
-        cancel_budget: How long the whole may take to end once its root is cancelled (virtual
-            seconds).
+        cancel_budget: How long the whole may take to end once its root is cancelled, and a named
+            scope likewise (virtual seconds).
         thread_seconds: How long each function lasts that is given to a thread (virtual seconds).
         expect: Exceptions that may come out of it, beside those that faults bring.
         recovery: What the next process does after a ``crash``: run then, with the world's durables
@@ -88,6 +91,7 @@ def simulate(
     Raises:
         SeamMismatch: this version of Trio is not known to the seam.
     """
+    scenario = getattr(scenario, "scenario", scenario)  # a test that `cancel_everywhere` made
     rules = Rules(
         laws=laws,
         seed=seed,
@@ -113,34 +117,36 @@ def _run(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None) ->
         check_seam()
     first = _Life(plan, rules, policy or policy_of(plan))
     problems = first.live(scenario)
-    director = first.director
     lives = [first]
-    if director.is_crashed and rules.recovery is not None:
-        durables = first.durables
-        for durable in durables.values():
-            durable.reopen()
-        second = _Life(Plan(), rules, policy_of(Plan()), durables)
-        problems = second.live(rules.recovery)
-        lives.append(second)
-    elif director.is_crashed:
-        problems = ()
+    while lives[-1].director.is_crashed:  # at most as often as the plan says
+        problems = lives[-1].leave()
+        if problems or rules.recovery is None:
+            break
+        faults = tuple(fault for fault in plan.faults if fault not in _fired(lives))
+        lives.append(_Life(Plan(faults), rules, policy_of(Plan()), lives[-1]))
+        problems = lives[-1].live(rules.recovery)
+    director = first.director
     return Report(
         plan=plan,
         problems=problems,
         steps=sum(life.director.steps for life in lives),
-        positions=director.position,
+        positions=lives[-1].director.position,
         targets=director.targets,
         actions=director.actions,
         blocked=tuple(director.blocked),
         interruptible=director.interrupts.are_possible,
-        points=director.points,
-        fired=tuple(director.fired),
+        points=lives[-1].director.points,
+        fired=_fired(lives),
         reached=frozenset(director.reached),
-        cleanups=director.cleanups,
+        aftermath=director.aftermath,
         seconds=sum(life.outcome.seconds for life in lives),
         events=tuple(event for life in lives for event in life.outcome.history.events),
         strikes=tuple(director.strikes),
     )
+
+
+def _fired(lives: "Sequence[_Life]") -> tuple[Fault, ...]:
+    return tuple(fault for life in lives for fault in life.director.fired)
 
 
 class _Life:
@@ -151,22 +157,24 @@ class _Life:
         plan: Plan,
         rules: Rules,
         policy: Policy,
-        durables: dict[str, Crashable] | None = None,
+        earlier: "_Life | None" = None,
     ) -> None:
         self._scout = policy if isinstance(policy, Scout) else None
         self.outcome = Outcome(History())
-        self.durables: dict[str, Crashable] = {} if durables is None else durables
+        self.durables: dict[str, Crashable] = {} if earlier is None else earlier.durables
         self._rules = rules
         self._plan = plan
-        self._number = 1 if durables is None else 2
+        self._number: int = 1 if earlier is None else earlier._number + 1
         self._clock = None if plan.mode == "live" else trio.testing.MockClock(autojump_threshold=0)
-        self.director = Director(
+        self.director: Director = Director(
             plan,
             policy,
             self._clock,
             self.outcome.history,
             max_steps=rules.max_steps,
             covers=rules.covers,
+            looks=rules.looks,
+            earlier=None if earlier is None else earlier.director,
         )
         if self._scout is not None:
             self._scout.attach(self.director)
@@ -199,6 +207,18 @@ class _Life:
                 expect=rules.expect,
             )
         )
+
+    def leave(self) -> tuple[Problem, ...]:
+        """Begin the next life of what is durable, after a crash; return what went wrong with that."""
+        gave_up = self.director.gave_up  # anything else comes of unwinding a process that is gone
+        problems = [Problem("RAISED", gave_up["RAISED"])] if "RAISED" in gave_up else []
+        for name, durable in self.durables.items():
+            try:
+                durable.reopen()
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}, out of the reopening of {name!r}"
+                problems.append(Problem("RAISED", text))
+        return tuple(problems)
 
     @contextlib.contextmanager
     def _controlled(self) -> Generator[None]:
@@ -241,7 +261,13 @@ class _Life:
                     )
                     # a position before its first step: a cancel may be older than the scenario
                     await trio.lowlevel.cancel_shielded_checkpoint()
-                    await scenario(outcome.world)
+                    steps: object = scenario(outcome.world)
+                    if not inspect.isawaitable(steps):
+                        raise TypeError(
+                            f"a scenario must be an async function of a World, and {scenario!r} "
+                            f"returned {steps!r}; write 'async def'"
+                        )
+                    await steps
                     director.cancels.check_scenario()
         finally:
             outcome.seconds = director.end()

@@ -15,7 +15,7 @@ import attrs
 
 from greenroom.runtime.testing.history import LAWS, Law
 from greenroom.runtime.testing.plan import Fault, FaultKind, Plan
-from greenroom.runtime.testing.reach import missed
+from greenroom.runtime.testing.reach import check_modules, missed
 from greenroom.runtime.testing.report import Report, RunsReport
 from greenroom.runtime.testing.simulate import CANCEL_BUDGET, Rules, run_once
 from greenroom.runtime.testing.world import MAIN, ROOT, Scenario
@@ -24,6 +24,8 @@ __all__ = [
     "FAULTS",
     "SweepReport",
     "Targets",
+    "check_faults",
+    "check_laws",
     "check_stride",
     "collected",
     "is_much_the_same",
@@ -91,7 +93,8 @@ def sweep(
         cover: Names of modules whose every ``await`` a cancel has to come out of, or be reported.
 
     Raises:
-        ValueError: *order* has faults, or an order that can't be repeated; *stride* is out of range.
+        ValueError: *order* has faults, or an order that can't be repeated; *stride* is out of range;
+            *faults*, *then* or *targets* name what there is not.
         AssertionError: the scenario is not the same when it is run again, so that a plan would not
             repeat what it found; the text has the first line of the log that differs.
     """
@@ -102,6 +105,10 @@ def sweep(
             f"not {str(order)!r}"
         )
     check_stride(stride)
+    check_faults(faults, has_recovery=recovery is not None)
+    check_faults(then, "then", ("cancel", "interrupt", "jump"))
+    check_laws(laws)
+    check_modules(cover)
     rules = Rules(
         laws=laws,
         cancel_budget=cancel_budget,
@@ -139,6 +146,35 @@ def sweep(
             positions=base.positions,
             missed_awaits=missed(cover, reached) if cover and not failures else (),
         )
+
+
+def check_faults(
+    kinds: Sequence[FaultKind],
+    name: str = "faults",
+    allowed: Sequence[FaultKind] = FAULTS,
+    *,
+    has_recovery: bool = True,
+) -> None:
+    """Raise TypeError or ValueError if *kinds* are none that can be tried."""
+    if isinstance(kinds, str):
+        raise TypeError(f"{name} must be a list of kinds: write {name}=[{kinds!r}]")
+    for kind in kinds:
+        if kind not in allowed:
+            hint = "; a jump comes second: then=['jump']" if kind == "jump" else ""
+            raise ValueError(
+                f"{name} must be of {', '.join(map(repr, allowed))}, not {kind!r}{hint}"
+            )
+    if tuple(kinds) == ("crash",) and not has_recovery:
+        raise ValueError(
+            "a crash alone tells nothing: give recovery=..., what the next process does after it"
+        )
+
+
+def check_laws(laws: Sequence[Law]) -> None:
+    """Raise TypeError if some of *laws* is none."""
+    for one in laws:
+        if not isinstance(one, Law):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"{one!r} is no law; write @law('what holds') above the function")
 
 
 def check_stride(stride: int) -> None:
@@ -180,7 +216,14 @@ def singles(
     *,
     crashes: bool = False,
 ) -> Iterator[Fault]:
-    """Return an iterator over the faults of these *kinds* that can come to the run of *base*."""
+    """
+    Return an iterator over the faults of these *kinds* that can come to the run of *base*.
+
+    Raises:
+        TypeError: *targets* is no list.
+        ValueError: it names what was not open in that run.
+    """
+    _check_targets(targets, base)
     for kind in kinds:
         match kind:
             case "cancel":
@@ -208,16 +251,23 @@ def singles(
                     yield Fault("crash", position)
                     yield Fault("crash", position, "torn")
             case "jump":
-                raise ValueError(
-                    "a jump alone finds nothing; write faults=['cancel'], then=['jump']"
-                )
+                pass  # alone it finds nothing
+
+
+def _check_targets(targets: Targets, base: Report) -> None:
+    if targets is None or targets == "all":
+        return
+    if isinstance(targets, str):
+        raise TypeError(f"targets must be a list of names, or 'all': write targets=[{targets!r}]")
+    for target in targets:
+        if target not in base.targets and not base.problems:
+            there_are = ", ".join(map(repr, base.targets))
+            raise ValueError(f"no scope {target!r} is open in this scenario; there are {there_are}")
 
 
 def _is_meant(target: str, targets: Targets) -> bool:
     if targets is None:
         return "#" not in target
-    if isinstance(targets, str) and targets != "all":
-        raise ValueError(f"targets must be a list of names, or 'all': write targets=[{targets!r}]")
     return targets == "all" or target in targets
 
 
@@ -248,8 +298,6 @@ def seconds_of(
         "jump": lambda position: Fault("jump", position, seconds=JUMP),
     }
     for kind in kinds:
-        if kind not in make:
-            raise ValueError(f"then must be of {', '.join(map(repr, make))}, not {kind!r}")
         if kind == "cancel" and first.target == ROOT:
             continue  # again: does nothing
         for position in positions:

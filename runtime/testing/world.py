@@ -29,7 +29,7 @@ class World:
         runtime: Open, observed, and seeded.
         history: What has happened so far.
         rng: For all chance of the scenario.
-        life: Which process this is: 1, and 2 for the one after a ``crash``.
+        life: Which process this is: 1, and one more after each ``crash``.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class World:
         self.scopes: dict[str, trio.CancelScope] = {}  # the open ones, by name
         self.actions: dict[str, Callable[[], object]] = {}  # the open ones, by name
         self.owned: list[tuple[str, Callable[[], bool]]] = []  # at most what the scenario owns
+        self.is_crashed = False
         self._latency = latency
         self._scope_ended = scope_ended
 
@@ -117,6 +118,8 @@ class World:
         """
         if name not in self.durables:
             self.durables[name] = make()
+            if self.is_crashed:  # what the old life makes now is not there for the next one
+                self.durables[name].crash()
         return cast("DurableT", self.durables[name])
 
     def delay(self, base: float) -> float:

@@ -674,11 +674,11 @@ def drive(examples: int) -> None:
 def test_a_random_tree_does_what_its_model_does() -> None:
     """I1-I4, I7, I9, R2, R4, R7-R10, R19-R22: whatever is done, and whatever meets."""
     driven.clear()
-    drive(2_000 if TORTURE else 250)
+    drive(2_000 if TORTURE else 150)
     print(*(f"{what}: {count}" for what, count in sorted(driven.items())), sep="\n")
 
-    assert driven["deeds"] >= 3_000
-    assert driven["deeds in a hurry"] >= 500
+    assert driven["deeds"] >= 2_800
+    assert driven["deeds in a hurry"] >= 420
     # the model is of use where it says what will be
     assert driven["comparisons with one tree"] > 0.8 * driven["comparisons"]
 
@@ -686,11 +686,11 @@ def test_a_random_tree_does_what_its_model_does() -> None:
 def test_a_tree_to_which_everything_happens_does_what_its_model_does() -> None:
     """As above, at random; every outcome that a request can have is among those compared."""
     driven.clear()
-    wander_through(range(5_000 if TORTURE else 250))
+    wander_through(range(5_000 if TORTURE else 200))
     print(*(f"{what}: {count}" for what, count in sorted(driven.items())), sep="\n")
 
-    assert driven["deeds"] >= 7_500
-    assert driven["deeds in a hurry"] >= 1_000
+    assert driven["deeds"] >= 6_000
+    assert driven["deeds in a hurry"] >= 900
     assert driven["comparisons with one tree"] > 0.8 * driven["comparisons"]
     outs = "value Refused Interrupted ActorCrashed ActorRestarted ActorStopped Dropped MailboxFull"
     for out in (*outs.split(), "cancelled", "left", "undelivered"):

@@ -605,13 +605,13 @@ def test_a_random_tree_does_what_its_model_does() -> None:
     """I1-I4, I7, I9, R2, R4, R7, R8, R11-R13, R18-R22: deed by deed, without difference."""
     driven.clear()
     # always the same examples: by chance alone two deeds may race, and the model knows one way only
-    drive(3_000 if TORTURE else 500, derandomize=True)
+    drive(3_000 if TORTURE else 250, derandomize=True)
 
 
 def test_the_tree_was_driven_far_enough() -> None:
     """The test above took 10 000 steps at least, and every outcome and deed was among them."""
     if not driven:
-        drive(500)
+        drive(250)
     print(*(f"{what}: {count}" for what, count in sorted(driven.items())), sep="\n")
     outs = "value Refused Interrupted ActorCrashed ActorRestarted ActorStopped sent cancelled left"
     deeds = "spawn tell ask stream read_on leave_early let_go interrupt stop terminate cancel"

@@ -67,8 +67,20 @@ def test_a_fault_point_fails_as_often_as_it_is_passed() -> None:
 
 
 def test_a_fault_point_does_nothing_elsewhere() -> None:
-    """In production nobody listens."""
+    """In production nobody listens; nor after a run whose plan has it fail more often than it did."""
+    plan = "fail(disk.write)@0 fail(disk.write)@1 fail(disk.write)@2"
+    passed: list[str] = []
+
+    async def serve() -> None:
+        fault_point("disk.write", OSError)
+        passed.append("in a run")
+
+    assert simulate(write_twice, plan=plan).codes == ("RAISED", "HELD")
     fault_point("disk.write", OSError)
+    passed.append("outside of one")
+    trio.run(serve)
+
+    assert passed == ["outside of one", "in a run"]
 
 
 def test_an_injected_error_may_come_out() -> None:

@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 import time
+from functools import cache
 from typing import Any
 
+import attrs
 import pytest
 
 from greenroom.runtime.testing import (
-    ExamineReport,
     Plan,
     Report,
     examine,
@@ -20,11 +21,28 @@ from greenroom.runtime.testing import (
 )
 from tests.testing.planted import BUGS, Bug, Cast
 
-FOUND: dict[int, tuple[str, tuple[str, ...]]] = {}  # the plan and the codes of each, once found
+
+@attrs.frozen
+class Found:
+    """What an examination found; no more is kept, since a report keeps a whole run."""
+
+    plan: Plan
+    codes: tuple[str, ...]
+    runs: int
+    story: str
 
 
-def examined(bug: Bug) -> ExamineReport:
-    return examine(bug.cast.scenario, recovery=bug.cast.recovery if bug.recovers else None)
+@cache
+def found(number: int) -> Found:
+    """Examine a bug, once for all tests that ask what is found."""
+    bug = BUGS[number]
+    began = time.process_time()
+    report = examine(bug.cast.scenario, recovery=bug.cast.recovery if bug.recovers else None)
+    seconds = time.process_time() - began
+    first = report.first
+    codes = ", ".join(first.codes)
+    print(f"| {number} | {bug.name} | {codes} | {first.plan} | {report.runs} | {seconds:.1f} |")
+    return Found(first.plan, first.codes, report.runs, first.story())
 
 
 def seen_again(bug: Bug, plan: str) -> Report:
@@ -37,32 +55,27 @@ def seen_again(bug: Bug, plan: str) -> Report:
 @pytest.mark.parametrize("number", BUGS)
 def test_each_bug_is_found_by_default_and_its_plan_repeats_it(number: int) -> None:
     """With one of the codes that belong to it, in so many runs, and a plan of two faults at most."""
-    bug = BUGS[number]
-    began = time.process_time()
-    report = examined(bug)
-    seconds = time.process_time() - began
-    plan = str(report.first.plan)
-    print(
-        f"| {number} | {bug.name} | {', '.join(report.first.codes)} | {plan} | {report.runs} ",
-        end="",
-    )
-    print(f"| {seconds:.1f} |")
-    FOUND[number] = plan, report.first.codes
+    bug, first = BUGS[number], found(number)
+    plan = str(first.plan)
 
-    assert set(report.first.codes) & set(bug.codes), report.first.story()
-    assert report.runs <= bug.runs
-    assert len(report.first.plan.faults) <= 2
-    assert Plan.parse(plan) == report.first.plan
-    assert seen_again(bug, plan).codes == report.first.codes
+    assert set(first.codes) & set(bug.codes), first.story
+    assert first.runs <= bug.runs
+    assert len(first.plan.faults) <= 2
+    assert Plan.parse(plan) == first.plan
+    assert seen_again(bug, plan).codes == first.codes
 
 
-def test_the_plans_repeat_in_a_fresh_process() -> None:
+# Some bugs at a time: alone, a test that finds all of them would last longer than a test may.
+GROUPS = [list(BUGS)[n::3] for n in range(3)]
+
+
+@pytest.mark.parametrize("numbers", GROUPS, ids=lambda numbers: f"from {numbers[0]}")
+def test_the_plans_repeat_in_a_fresh_process(numbers: list[int]) -> None:
     """With other hashes of texts: a plan is worth pasting into a message."""
-    if not FOUND:
-        pytest.skip("nothing was found in this process that could be repeated")
+    bugs = {number: found(number) for number in numbers}
     done = subprocess.run(
         [sys.executable, "-c", f"from {__name__} import repeat; repeat()"],
-        input=json.dumps({number: plan for number, (plan, _) in FOUND.items()}),
+        input=json.dumps({number: str(bug.plan) for number, bug in bugs.items()}),
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -70,7 +83,7 @@ def test_the_plans_repeat_in_a_fresh_process() -> None:
     )
     answers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
 
-    assert answers == {str(number): list(codes) for number, (_, codes) in FOUND.items()}
+    assert answers == {str(number): list(bug.codes) for number, bug in bugs.items()}
 
 
 def repeat() -> None:
@@ -81,7 +94,24 @@ def repeat() -> None:
 
 
 def test_the_session_without_bugs_has_nothing_wrong() -> None:
-    """By default: all single faults, other orders, pairs, crashes."""
+    """All cancels and Ctrl-C, other orders, pairs; and of errors and crashes every fifth."""
+    cast = Cast()
+    report = examine(
+        cast.scenario, faults=("cancel", "fail", "interrupt"), orders=60, pairs=100
+    ).check()
+    others = sweep(
+        cast.scenario, faults=("raise", "crash"), stride=5, recovery=cast.recovery
+    ).check()
+    print(report.summary(), report.runs, others.summary())
+
+    assert report.positions >= 150
+    assert report.elsewhere
+    assert others.runs >= 150
+
+
+@pytest.mark.torture
+def test_the_session_without_bugs_has_nothing_wrong_by_default() -> None:
+    """All single faults, other orders, pairs, crashes."""
     report = examine(Cast().scenario, recovery=Cast().recovery).check()
     print(report.summary(), report.runs)
 

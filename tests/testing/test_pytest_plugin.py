@@ -124,6 +124,16 @@ def test_a_mark_selects_what_is_examined(shop: pytest.Pytester) -> None:
             r"2 scenarios, \d+ positions, \d+ runs",
         ]
     )
+    printed = result.stdout.str()
+    summaries = re.findall(
+        r"^test_shop\.py::\w+: swept (\d+) faults at (\d+) ", printed, re.MULTILINE
+    )
+    each = [(int(faults), int(positions)) for faults, positions in summaries]
+    ((positions, runs),) = re.findall(r"2 scenarios, (\d+) positions, (\d+) runs", printed)
+    assert len(each) == 2
+    assert min(min(numbers) for numbers in each) > 0
+    assert int(positions) == sum(number for _, number in each)
+    assert int(runs) > sum(number for number, _ in each)  # those without a fault are runs too
 
 
 def test_options_say_how_much_is_tried_and_where_it_is_written(shop: pytest.Pytester) -> None:
@@ -155,7 +165,16 @@ def test_a_plan_is_replayed(shop: pytest.Pytester) -> None:
 
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines([f'test_shop.py::test_careless: tried the plan "{plan}"'])
-    result.stdout.re_match_lines([r"2 scenarios, \d+ positions, 2 runs"])
+    result.stdout.re_match_lines([r"2 scenarios, \d\d+ positions, 2 runs"])
+
+    swept = shop.runpytest_subprocess("-k", "careless", "--greenroom-report=report.jsonl")
+    swept.assert_outcomes(failed=1)
+    while_paid = json.loads((shop.path / "report.jsonl").read_text())["plan"]
+    result = shop.runpytest_subprocess("--greenroom-plan", while_paid)
+
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*HELD the seat is not free at the end*"])
+    result.stdout.re_match_lines([r"2 scenarios, \d\d+ positions, 2 runs"])
 
 
 def test_a_wrong_number_is_a_usage_error(shop: pytest.Pytester) -> None:

@@ -243,7 +243,7 @@ def test_nurseries_are_cancelled_where_that_is_asked_for() -> None:
     assert set(simulate(fan_out).targets) == {"root", "main#0"}
     assert "cancel(main#0)@" in str(sweep(fan_out, faults=["cancel"], targets="all").first.plan)
     assert sweep(fan_out, faults=["cancel"], targets=["main#0"]).first.codes == ("RAISED",)
-    with pytest.raises(ValueError, match=r"write targets=\['turn'\]"):
+    with pytest.raises(TypeError, match=r"write targets=\['turn'\]"):
         sweep(fan_out, targets="turn")
 
 

@@ -143,8 +143,13 @@ class _Counting:
         )
         tell(f"{len(self._found)} scenarios, {positions} positions, {runs} runs")
         if self._config.getoption("greenroom_cover"):
+            failed = sum(not found["ok"] for found in self._found)
+            if failed == len(self._found):
+                tell("no test passed, so nothing can be said of the awaits that were missed")
+                return
             missed = self._missed()
-            tell(f"{len(missed)} awaits that no cancel came out of" + ":" * bool(missed))
+            left_out = f" ({failed} tests that failed are left out)" if failed else ""
+            tell(f"{len(missed)} awaits that no cancel came out of{left_out}" + ":" * bool(missed))
             for line in missed:
                 tell(f"  {line}")
 

@@ -29,6 +29,7 @@ from greenroom.actors.llm import (
 from greenroom.actors.testing import ScriptedProvider, Step
 from greenroom.runtime import Interrupted, Ref, ReplyStream, open_runtime
 from greenroom.runtime.testing import World, sweep
+from tests.conftest import TORTURE
 
 ASKED = Generate(Context.of(User("hi")))
 DIGITS = tuple(TextDelta(str(number)) for number in range(9))
@@ -292,10 +293,11 @@ async def one_response(w: World) -> None:
 @pytest.mark.parametrize("order", ["", "batch", "random 1", "random 2; batch", "pct 1 3 60"])
 def test_a_runtime_cut_anywhere_ends_clean(order: str) -> None:
     """R22: also while the provider's background task is being started, in whatever order."""
-    report = sweep(one_response, order=order).check()
+    stride = 3 if order and not TORTURE else 1
+    report = sweep(one_response, order=order, stride=stride).check()
     print(f"sweep runtime, {order or 'as it comes'}: {report.summary()}")
 
-    assert report.runs >= 60
+    assert report.runs >= (95 if stride == 1 else 33)
 
 
 async def test_stopping_lets_a_response_end_and_then_closes_the_provider(

@@ -143,10 +143,11 @@ def test_an_interruption_at_any_step_takes_all_that_was_before_it(name: str, ord
         assert any(f.text.startswith("new") for f in after)
         assert seen.count(Pinned("pin")) == 1
 
-    report = sweep(scenario, faults=["call"], order=order).check()
+    stride = 3 if order and not TORTURE else 1
+    report = sweep(scenario, faults=["call"], order=order, stride=stride).check()
     print(f"sweep interrupt of pipeline {name}: {report.summary()}")
 
-    assert report.runs >= FLOORS_OF_INTERRUPTION[name]
+    assert report.runs >= FLOORS_OF_INTERRUPTION[name] // stride
 
 
 @given(
@@ -327,8 +328,10 @@ def test_whatever_happens_at_any_step_flush_and_end_are_bounded(name: str) -> No
         texts = Counter(id(frame) for frame in seen if isinstance(frame, Text))
         assert not texts or max(texts.values()) == 1
 
-    for order in ("", "random 1; batch"):
-        report = sweep(scenario, faults=["call"], order=order, stride=1 if TORTURE else 11).check()
+    for order, stride, floor in (("", 11, 27), ("random 1; batch", 29, 11)):
+        report = sweep(
+            scenario, faults=["call"], order=order, stride=1 if TORTURE else stride
+        ).check()
         print(f"sweep {name}: {report.summary()}")
         assert report.positions >= 320
-        assert report.runs >= 27
+        assert report.runs >= floor
