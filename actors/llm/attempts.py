@@ -25,7 +25,7 @@ from greenroom.actors.llm.provider import (
 )
 from greenroom.actors.llm.settings import Settings
 
-__all__ = ["Attempt", "Attempted", "NextAttempt", "check_seconds"]
+__all__ = ["Attempt", "Attempted", "NextAttempt", "check_seconds", "last_of", "told_of"]
 
 
 @attrs.frozen
@@ -50,6 +50,20 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> None:
     if isinstance(value, bool) or not (value >= 0 if zero else value > 0):
         least = ">= 0" if zero else "> 0"
         raise ValueError(f"{name} must be seconds {least} or math.inf, not {value!r}")
+
+
+def told_of(failures: Sequence[ProviderError]) -> tuple[AttemptFailed, ...]:
+    """Return the events that tell of *failures*."""
+    return tuple(AttemptFailed(reason) for error in failures for reason in error.reasons)
+
+
+def last_of(failures: Sequence[ProviderError]) -> ProviderError:
+    """Return the last of *failures*, at least one, which then has the others with it."""
+    last = failures[-1]
+    last.earlier = (
+        tuple(reason for error in failures[:-1] for reason in error.reasons) + last.earlier
+    )
+    return last
 
 
 class Attempted:
@@ -104,18 +118,15 @@ class Attempted:
                 self._failures.append(error)
             else:
                 return
-        *earlier, last = self._failures
-        last.earlier = tuple(map(str, earlier))
-        raise last
+        raise last_of(self._failures)
 
     async def events(self) -> tuple[Event, ...]:  # noqa: ASYNC910 - as the provider's
         """See `ProviderStream.events`; attempts that failed are told first."""
         while True:
             if self._told < len(self._failures):
                 told, self._told = self._told, len(self._failures)
-                failed = tuple(AttemptFailed(str(error)) for error in self._failures[told:])
                 await trio.lowlevel.checkpoint()
-                return failed
+                return told_of(self._failures[told:])
             assert self._stream is not None, "begin() comes first"
             if self._has_begun:
                 return await self._stream.events()

@@ -54,6 +54,11 @@ class ProviderError(Exception):
 
     earlier: tuple[str, ...] = ()
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why each attempt failed, this one last; a line each."""
+        return (*self.earlier, str(self))
+
     def __init__(
         self,
         message: str,

@@ -3,11 +3,10 @@
 import attrs
 import trio
 
-from greenroom.actors.llm.attempts import check_seconds
+from greenroom.actors.llm.attempts import check_seconds, last_of, told_of
 from greenroom.actors.llm.context import Context
 from greenroom.actors.llm.errors import Category, ProviderError
 from greenroom.actors.llm.provider import (
-    AttemptFailed,
     Event,
     Finished,
     Provider,
@@ -109,10 +108,8 @@ class _Race:
             raise
         failures = [runner.error for runner in runners if runner.error is not None]
         if self._winner is None:
-            *earlier, last = failures
-            last.earlier = tuple(map(str, earlier))
-            raise last
-        return (*(AttemptFailed(str(error)) for error in failures), *self._winner.events)
+            raise last_of(failures)
+        return (*told_of(failures), *self._winner.events)
 
     async def _start(  # noqa: ASYNC910 - there is always somebody to start
         self, runners: list[_Runner], nursery: trio.Nursery
