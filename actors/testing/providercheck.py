@@ -283,16 +283,17 @@ def check_provider(
         AssertionError: something does not hold; the text says what was done, and what came of it.
     """
     case = _Case(factory, context, settings or Settings(), is_free)
-    parts: list[tuple[str, Scenario]] = [
-        ("when it is asked directly", partial(_direct, case)),
-        ("when the LLM actor asks it", partial(_by_the_actor, case)),
+    parts: list[tuple[str, Scenario, str]] = [
+        ("when it is asked directly", partial(_direct, case), "request"),
+        ("when the LLM actor asks it", partial(_by_the_actor, case), "asker"),
     ]
     for number, make in enumerate(failing):
         failing_case = attrs.evolve(case, make=make)
-        parts.append((f"when it fails (failing[{number}])", partial(_failing, failing_case)))
+        when = f"when it fails (failing[{number}])"
+        parts.append((when, partial(_failing, failing_case), "request"))
     return sum(
-        _swept(scenario, f"the provider does not hold {when}", ("root", "request", "asker"))
-        for when, scenario in parts
+        _swept(scenario, f"the provider does not hold {when}", ("root", target))
+        for when, scenario, target in parts
     )
 
 

@@ -189,7 +189,7 @@ def test_isolation_is_verified_over_all_orders() -> None:
             "must be 'reported' or None, not 'guessed'",
         ),
         ({"bound": 1}, "footprints and bound are for strategy='dpor'"),
-        ({"strategy": "dpor", "footprints": "reported", "bound": 1}, "bound=1 can't be had"),
+        ({"strategy": "dpor", "footprints": "reported", "bound": 1}, "give footprints or bound"),
     ],
 )
 def test_what_does_not_fit_is_refused(options: dict[str, object], message: str) -> None:

@@ -77,7 +77,7 @@ def test_a_failure_tells_the_story_and_how_to_see_it_again(monkeypatch: pytest.M
     monkeypatch.setenv("GREENROOM_PLAN", plan)
     with pytest.raises(AssertionError, match="HELD the seat"):
         test()
-    monkeypatch.setenv("GREENROOM_PLAN", "cancel(customer)@0")
+    monkeypatch.setenv("GREENROOM_PLAN", "cancel(root)@0")
     test()  # there is no seat yet
 
 

@@ -217,7 +217,7 @@ def test_a_cleanup_whose_time_is_over_halfway_is_found_by_a_jump() -> None:
 
 def test_what_comes_second_is_said() -> None:
     """A jump alone finds nothing, and what can't come second is refused."""
-    with pytest.raises(ValueError, match=r"write faults=\['cancel'\], then=\['jump'\]"):
+    with pytest.raises(ValueError, match=r"not 'jump'; a jump comes second: then=\['jump'\]"):
         sweep(close_two, faults=("jump",))
     with pytest.raises(ValueError, match="then must be of 'cancel', 'interrupt', 'jump', not 'ra"):
         sweep(close_two, then=("raise",))

@@ -41,6 +41,10 @@ def plain(history: History) -> Iterator[str]:
     yield from ()
 
 
+def run_as_a_test(scenario: Any, **options: Any) -> None:
+    cancel_everywhere(**options)(scenario)()
+
+
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"faults": "cancel"}, TypeError, r"write faults=\['cancel'\]"),
     ({"faults": ["cutoff"]}, ValueError, "faults must be of 'cancel', .* not 'cutoff'"),
@@ -54,9 +58,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("options", "kind", "text"), REFUSED, ids=lambda value: str(value)[:30])
-@pytest.mark.parametrize(
-    "do", [sweep, examine, lambda scenario, **options: cancel_everywhere(**options)(scenario)()]
-)
+@pytest.mark.parametrize("do", [sweep, examine, run_as_a_test])
 def test_a_misspelt_option_is_no_green_test(
     do: Callable[..., Any], options: dict[str, Any], kind: type[Exception], text: str
 ) -> None:

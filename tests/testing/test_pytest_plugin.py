@@ -160,7 +160,7 @@ def test_options_say_how_much_is_tried_and_where_it_is_written(shop: pytest.Pyte
 
 def test_a_plan_is_replayed(shop: pytest.Pytester) -> None:
     """As with the variable in the environment; one with blanks and brackets, too."""
-    plan = "cancel(customer's)@0 interrupt@300; preempt 3:1"
+    plan = "cancel(root)@0 cancel(customer's)@300; preempt 3:1"
     result = shop.runpytest_subprocess("-v", "--greenroom-plan", plan)
 
     result.assert_outcomes(passed=3)

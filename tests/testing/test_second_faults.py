@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
 
 from greenroom.runtime import Actor, Interrupted, Request, fault_point, frame, handles
-from greenroom.runtime.testing import InjectedError, MemoryStore, Scenario, World, examine, simulate
+from greenroom.runtime.testing import InjectedError, MemoryStore, World, examine, simulate
 
 
 @frame
@@ -159,7 +160,7 @@ async def reads_the_log(w: World, *, right: bool) -> None:
     ],
 )
 def test_a_second_fault_is_tried_where_the_first_one_leads(
-    scenario: Callable[..., Scenario], kinds: list[str], code: str
+    scenario: Callable[..., Any], kinds: list[str], code: str
 ) -> None:
     """By default; no single fault shows these, and mended there is no alarm."""
     found = examine(partial(scenario, right=False), elsewhere=False).first
