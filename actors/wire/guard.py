@@ -148,7 +148,7 @@ class Guard:
         if body is None:
             body = guarded_stream(response, self._library)
         if isinstance(body, GuardedBody):
-            body.on_closed = lambda closing: self._note(body, closing)
+            body.on_closed = self._note
         if self._closed:
             body.close()
             raise httpx2.ReadError("the request was broken off here, since its guard was closed")
@@ -172,9 +172,10 @@ class Guard:
 
     def close(self) -> None:
         """
-        Break off all requests and responses of this guard, at once. Idempotent.
+        Break off all requests and responses of this guard. Idempotent.
 
-        The client is not closed.
+        The connections of responses are closed at once, those of requests that have no response
+        yet as soon as their tasks run. The client is not closed.
 
         Checkpoint: never.
         """

@@ -108,7 +108,8 @@ class GuardedBody(httpx2.AsyncByteStream):
             source: The response, of which nothing was read.
             library: ``httpx2`` or ``httpx``, whose errors come out of the response's own methods.
         """
-        self.on_closed: Callable[[Closing], object] | None = None  # called once, when all is done
+        # Called once, when all is done. It must not hold the body, or nobody would miss that.
+        self.on_closed: Callable[[GuardedBody, Closing], object] | None = None
         self._source = source
         self._library = library
         self._chunks = source.chunks()
@@ -310,7 +311,7 @@ class GuardedBody(httpx2.AsyncByteStream):
             self._closing = Closing(self._state, now - self._since)
             self._errand = None
             if self.on_closed is not None:
-                self.on_closed(self._closing)
+                self.on_closed(self, self._closing)
 
 
 def guarded_stream(response: Any, library: ModuleType) -> GuardedBody:

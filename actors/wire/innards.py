@@ -1,7 +1,7 @@
 """
 The private names of httpcore, httpcore2, httpx and httpx2, all of them, and nothing else.
 
-They are the same in both generations (httpcore 1.0.9, httpcore2 2.12 to 2.16):
+They are the same in both generations (read in httpcore 1.0.9 and httpcore2 2.16.2):
 
 - ``httpx.AsyncClient._transport``, ``._mounts``; ``httpx.AsyncHTTPTransport._pool``;
 - ``AsyncConnectionPool._connections``, ``._requests``, ``._network_backend``, ``._http2``,

@@ -43,6 +43,7 @@ def test_whatever_cuts_a_response_off_leaves_nothing(
     case = Case(strategy, VARIANTS[variant], is_secure)
 
     report = swept(case, tls, stride=STRIDE).check()
+    print(f"sweep {case}: {report.summary()}")
 
     assert report.runs > 3
 
@@ -52,7 +53,10 @@ def test_a_first_request_over_tls_leaves_nothing_at_any_position(
     strategy: Strategy, tls: TlsPair
 ) -> None:
     """I4, I13, with no position left out: here is where most is lost without a guard."""
-    report = swept(Case(strategy, VARIANTS["cold"], True), tls).check()
+    case = Case(strategy, VARIANTS["cold"], True)
+
+    report = swept(case, tls).check()
+    print(f"sweep {case}: {report.summary()}")
 
     assert report.runs >= 80
 
