@@ -9,7 +9,7 @@ then `REUSED` if its end came, else `CLOSED`. `GuardedBody.closing` is there onc
 import contextlib
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import ModuleType
 from typing import Any, Final, Protocol
 
@@ -17,7 +17,7 @@ import httpx2
 import trio
 
 from greenroom.actors.wire.body import BodyState, Closing
-from greenroom.actors.wire.errands import PATIENCE, Errand
+from greenroom.actors.wire.errands import Errand
 from greenroom.actors.wire.innards import exchange_of
 from greenroom.actors.wire.network import abort_stream
 
@@ -28,6 +28,8 @@ DRAIN: Final = 0.05
 
 # Calls of GuardedBody.receive without a checkpoint of ours, at most (rule R12).
 _DRY_CALLS: Final = 64
+
+_ERRAND: Final = "end of a response"
 
 
 class Source(Protocol):
@@ -173,10 +175,9 @@ class GuardedBody(httpx2.AsyncByteStream):
         self._closed = True
         if self._state is not BodyState.OPEN:
             return
-        self._since = trio.current_time() if trio.lowlevel.in_trio_run() else 0.0
-        if complete and not self._waiting and trio.lowlevel.in_trio_run():
+        self._since = _now(self._since)
+        if complete and not self._waiting and self._begin(self._drain):
             self._state = BodyState.PARKED
-            self._errand = Errand(self._drain, name="end of a response", seconds=PATIENCE)
         else:
             self._end(BodyState.CLOSED if complete else BodyState.ABORTED)
 
@@ -253,8 +254,8 @@ class GuardedBody(httpx2.AsyncByteStream):
         """Give the connection back after the end of the body."""
         self._since = trio.current_time()
         self._state = BodyState.CLOSED  # unless it can be kept
-        self._errand = Errand(self._release, name="end of a response")
-        await self._errand.wait()
+        errand = self._errand = Errand(self._release, name=_ERRAND)
+        await errand.wait()
         if self._closing is None:  # it is overdue
             self._source.abort()
 
@@ -279,7 +280,8 @@ class GuardedBody(httpx2.AsyncByteStream):
         finally:
             if self._state is BodyState.PARKED:
                 self._end(BodyState.CLOSED)
-            self._tell()
+            elif self._state is BodyState.REUSED:
+                self._tell()
 
     async def _comes_to_its_end(self) -> bool:
         with trio.move_on_after(DRAIN):
@@ -294,10 +296,16 @@ class GuardedBody(httpx2.AsyncByteStream):
         self._state = state
         if self._errand is not None:
             self._errand.cancel()
-        if self._source.abort():
+        if self._source.abort() or not self._begin(self._clear_up):
             self._tell()
-        elif trio.lowlevel.in_trio_run():
-            self._errand = Errand(self._clear_up, name="end of a response")
+
+    def _begin(self, work: Callable[[], Awaitable[object]]) -> bool:
+        """Have *work* done by an errand, unless there is no run, or none any more."""
+        try:
+            self._errand = Errand(work, name=_ERRAND)
+        except RuntimeError:
+            return False
+        return True
 
     async def _clear_up(self) -> None:
         try:
@@ -307,11 +315,14 @@ class GuardedBody(httpx2.AsyncByteStream):
 
     def _tell(self) -> None:
         if self._closing is None:
-            now = trio.current_time() if trio.lowlevel.in_trio_run() else self._since
-            self._closing = Closing(self._state, now - self._since)
+            self._closing = Closing(self._state, _now(self._since) - self._since)
             self._errand = None
             if self.on_closed is not None:
                 self.on_closed(self, self._closing)
+
+
+def _now(otherwise: float) -> float:
+    return trio.current_time() if trio.lowlevel.in_trio_run() else otherwise
 
 
 def guarded_stream(response: Any, library: ModuleType) -> GuardedBody:

@@ -1,6 +1,7 @@
 """Clients that users bring to the provider, and what it leaves to them."""
 
 import json
+from typing import Any
 
 import httpx
 import httpx2
@@ -115,10 +116,11 @@ async def test_an_error_below_a_legacy_client_is_the_providers_error(
 @pytest.mark.parametrize("name", ["api_key", "base_url", "organization", "project"])
 def test_what_the_sdk_client_has_is_not_given_twice(name: str) -> None:
     """The message names the argument, and where it belongs."""
+    arguments: dict[str, Any] = {name: "x"}
     client = openai.AsyncOpenAI(api_key="k", http_client=httpx2.AsyncClient(trust_env=False))
 
     with pytest.raises(ValueError, match=f"client brings its own {name}; set it there and leave"):
-        OpenAIProvider(client=client, **{name: "x"})  # pyright: ignore[reportArgumentType]
+        OpenAIProvider(client=client, **arguments)
 
 
 def test_a_provider_has_either_a_transport_or_a_guard() -> None:

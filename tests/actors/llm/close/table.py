@@ -1,7 +1,7 @@
 """
 The table of what each strategy leaves behind: ``python -m tests.actors.llm.close.table [STRIDE]``.
 
-A stride of 1, the default, is the whole sweep and takes some twenty minutes. The table is printed as
+A stride of 1, the default, is the whole sweep and takes a quarter of an hour. It is printed as
 Markdown; docs/closing-streams.md has it.
 """
 

@@ -12,7 +12,7 @@ import trio
 from greenroom.runtime.testing import World, sweep
 from tests.actors.llm.close.scenario import Case, swept
 from tests.actors.llm.close.strategies import STRATEGIES, Strategy
-from tests.actors.llm.close.table import KINDS, kind_of
+from tests.actors.llm.close.table import KINDS, cell, kind_of
 from tests.actors.llm.close.variants import VARIANTS
 from tests.actors.wire.peers import TlsPair, make_tls
 from tests.conftest import TORTURE
@@ -71,6 +71,21 @@ def test_the_sweep_finds_what_the_ways_of_the_sdk_leave(strategy: Strategy, tls:
 
     for kind in (KINDS[1], KINDS[2], KINDS[4]):
         assert kind in found
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("index", range(len(UNSAFE)), ids=[name_of(one) for one in UNSAFE])
+def test_the_ways_of_the_sdk_leave_something_at_hundreds_of_positions(index: int) -> None:
+    """Their columns of the table, printed; each has what never ends and what is lost."""
+    found: list[str] = []
+    for variant in VARIANTS:
+        for is_secure in (False, True):
+            result = cell((index, variant, is_secure, STRIDE))
+            found += result.kinds
+            print(f"{UNSAFE[index].name}, {variant}, {'TLS' if is_secure else 'plain'}: {result}")
+
+    assert len(found) >= 800
+    assert all(found.count(kind) >= 15 for kind in KINDS if kind != "other")
 
 
 @pytest.mark.parametrize("strategy", SAFE[::2], ids=name_of)
