@@ -17,7 +17,8 @@ is closed by whoever made it.
 
 What this needs of private names is in `greenroom.actors.wire.innards`. Where they are not there,
 because the client has a transport of another kind, a response is ended by closing its socket if it
-shows one and then its own ``aclose``, in the background, given 1 s.
+shows one and then its own ``aclose``, in the background, given 1 s; generators inside the library
+are then left to the garbage collector.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -90,7 +91,7 @@ class Guard:
                 f"http_client must be an httpx2.AsyncClient or an httpx.AsyncClient, not {client!r}"
             )
         self._library = library
-        self._transports: list[_GuardedTransport] = []
+        self._transports: list[GuardedTransport] = []
         self._scopes: set[trio.CancelScope] = set()  # of requests under way; open adds and removes
         self._bodies: WeakSet[GuardedBody | Body] = WeakSet()  # body_of adds, _note removes
         self._closings: list[int] = [0, 0, 0]  # reused, closed, aborted; counted by _note
@@ -104,8 +105,8 @@ class Guard:
     def _guarded(self, transport: Any) -> Any:
         if isinstance(transport, Transport):
             return transport
-        if not isinstance(transport, _GuardedTransport):
-            transport = _GuardedTransport(transport, self._library)
+        if not isinstance(transport, GuardedTransport):
+            transport = GuardedTransport(transport, self._library)
         self._transports.append(transport)
         return transport
 
@@ -195,7 +196,7 @@ class Guard:
         self._closings[order.index(closing.state)] += 1
 
 
-class _GuardedTransport(httpx2.AsyncBaseTransport):
+class GuardedTransport(httpx2.AsyncBaseTransport):
     """Stands around the transport of a client, of either library."""
 
     def __init__(self, inner: Any, library: ModuleType) -> None:

@@ -15,7 +15,7 @@ import trio
 from trio.testing import MockClock
 
 from greenroom.actors.testing import MemoryNetwork, open_memory_network
-from greenroom.actors.wire import BodyState, Closing, Guard, GuardedBody, Transport
+from greenroom.actors.wire import BodyState, Closing, Guard, GuardedBody, Transport, innards
 from tests.actors.llm.close.sockets import Faults, use
 from tests.actors.wire.peers import END, OK, STREAM_HEAD, Peer, Received, answering, chunk
 
@@ -204,15 +204,15 @@ async def test_a_cancelled_read_has_closed_the_connection_when_it_comes_out(
 ) -> None:
     """Whoever catches the cancel finds the body aborted, though nobody called close (I4)."""
     async with setting(httpx2) as here:
+        found: list[object] = []
         body = await here.opened("endless")
         with trio.move_on_after(1):
             try:
                 await body.receive()
             finally:
-                state, open_connections = body.state, here.network.open
+                found = [body.state, here.network.open]
 
-    assert state is BodyState.ABORTED
-    assert open_connections == 0
+    assert found == [BodyState.ABORTED, 0]
 
 
 async def test_a_dropped_body_is_closed_and_reported(autojump_clock: MockClock) -> None:
@@ -301,13 +301,16 @@ async def test_a_connection_without_a_socket_is_closed_within_a_second(
 ) -> None:
     """What hangs in closing is a task of its own; the request that failed ends in time (I4)."""
 
+    def show_nothing(info: str) -> None:
+        pass
+
     def hide_sockets(client: Any) -> None:
         backend = client._transport._pool._network_backend
         connect = backend.connect_tcp
 
         async def connect_tcp(*args: Any, **kwargs: Any) -> Any:
             stream = await connect(*args, **kwargs)
-            stream.get_extra_info = lambda _: None
+            stream.get_extra_info = show_nothing
             stream.aclose = trio.sleep_forever
             return stream
 
@@ -397,3 +400,81 @@ def test_legacy_httpx_is_not_imported_by_us() -> None:
     program = "import sys, greenroom.actors.llm.openai; sys.exit('httpx' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@libraries
+async def test_connections_from_before_the_guard_are_hardened_too(
+    library: ModuleType, autojump_clock: MockClock
+) -> None:
+    """A client that has been in use is no weaker than a new one (I4)."""
+
+    def slow_close(client: Any) -> None:
+        [connection] = client._transport._pool._connections
+        connection._connection._network_stream.aclose = trio.sleep_forever
+
+    async with open_memory_network(answering(serve)) as network:
+        use(network, Faults())
+        async with library.AsyncClient(trust_env=False) as client:
+            await client.get(URL)
+            slow_close(client)
+            here = Setting(client, Guard(client), network)
+            with trio.move_on_after(1):
+                await here.send("silent")
+            made, left = network.accepted, network.open
+            now = trio.current_time()
+
+    assert (made, left) == (1, 0)
+    assert now == 1
+
+
+# The generators inside the library are then left to the collector.
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+@libraries
+@pytest.mark.parametrize("names", ["_POOL", "_CONNECTION"])
+async def test_without_the_private_names_the_guard_does_with_less(
+    library: ModuleType,
+    names: str,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A library that has changed inside is closed by its public side: at once, and a moment later."""
+    monkeypatch.setattr(innards, names, ("_no_such_name",))
+    async with setting(library) as here:
+        body = await here.opened("endless")
+        body.close()
+        left = here.network.open
+        answer = await here.client.get(URL)
+        ended = await here.opened("whole")
+        end = await ended.receive()
+        cancelled = await here.opened("endless")
+        with trio.move_on_after(1):
+            await cancelled.receive()
+        after = await here.client.get(URL)
+
+    assert left == 0
+    assert body.closing == Closing(BodyState.ABORTED, 0.0)
+    assert (answer.text, after.text) == ("ok", "ok")
+    assert (end, ended.state) == (b"", BodyState.REUSED)
+    assert cancelled.state is BodyState.ABORTED
+
+
+@libraries
+async def test_what_fails_at_being_ended_at_once_is_ended_in_the_background(
+    library: ModuleType, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket is closed in any case, and the slot comes back by the library's own way (I13)."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("some other inside")
+
+    async with setting(library) as here:
+        body = await here.opened("endless")
+        with monkeypatch.context() as patch:
+            patch.setattr(innards.Pool, "let_go", fail)
+            body.close()
+        left = here.network.open
+        answer = await here.client.get(URL)
+
+    assert left == 0
+    assert answer.text == "ok"
+    assert body.closing is not None

@@ -99,7 +99,7 @@ MUTANTS = [
     ),
     Mutant(
         "guard: the pool is not looked through",
-        *(guard._GuardedTransport, "handle_async_request", "self._pool.reap()", "0"),
+        *(guard.GuardedTransport, "handle_async_request", "self._pool.reap()", "0"),
         first(HTTPX2),
     ),
     Mutant(
