@@ -11,7 +11,7 @@ Importing this module imports the SDK, which takes about a second; nothing else 
 import math
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, cast
 
 import httpx2
@@ -19,6 +19,7 @@ import openai
 import trio
 
 from greenroom.actors.llm.chunks import ChunkReader
+from greenroom.actors.llm.clients import guard_for
 from greenroom.actors.llm.context import Context
 from greenroom.actors.llm.errors import (
     Category,
@@ -33,12 +34,16 @@ from greenroom.actors.llm.profile import PROFILES, Profile
 from greenroom.actors.llm.provider import Event, ModelSeen, UsageSeen
 from greenroom.actors.llm.render import render
 from greenroom.actors.llm.settings import Settings
-from greenroom.actors.wire.body import BODY_EXTENSION, Body
+from greenroom.actors.wire.body import BODY_EXTENSION, Body, Closing
+from greenroom.actors.wire.guard import Guard
+from greenroom.actors.wire.guarded import GuardedBody, in_library
 from greenroom.actors.wire.pipe import Dial, dial
 from greenroom.actors.wire.sse import EventTooLarge, SSESplitter
 from greenroom.actors.wire.transport import Transport
 
 __all__ = ["OpenAIProvider", "OpenAIStream"]
+
+_TCP = dial
 
 # Bytes read of a body that is no event stream; errors are far shorter.
 _ERROR_LIMIT = 65536
@@ -74,7 +79,7 @@ class _ErrorsRead(httpx2.AsyncBaseTransport):
         return httpx2.Response(response.status_code, headers=headers, content=content)
 
 
-async def _start_of(body: Body) -> bytes:
+async def _start_of(body: Body | GuardedBody) -> bytes:
     """Return the first bytes of *body*, and close it."""
     start = b""
     try:
@@ -105,10 +110,16 @@ class OpenAIProvider:
         max_keepalive: Idle connections kept, >= 0.
         ssl_context: For https; the platform's usual trust by default.
         dial: Opens connections.
+        http_client: What to send with, for a proxy or hooks: an `httpx2.AsyncClient`, or one of
+            legacy ``httpx``. Its streams are closed by a guard, see
+            `greenroom.actors.wire.guard`; the client is closed by whoever made it.
+        client: The SDK's client, with key, address and transport of its own; guarded likewise.
 
     Raises:
         ProviderError: the provider needs a key and there is none, or it can't be one.
-        ValueError: an argument is out of its range, or there is no *base_url*.
+        ValueError: an argument is out of its range or in the way of another, or there is no
+            *base_url*.
+        httpx2.UnsupportedProtocol: *http_client* or *client* may speak HTTP/2.
 
     Keys, organisations and headers that the environment holds for OpenAI are never sent anywhere
     else.
@@ -128,31 +139,51 @@ class OpenAIProvider:
         max_keepalive: int = 20,
         ssl_context: ssl.SSLContext | None = None,
         dial: Dial = dial,
+        http_client: Any = None,
+        client: openai.AsyncOpenAI | None = None,
     ) -> None:
+        others: dict[str, object] = {
+            "api_key": api_key,
+            "base_url": base_url,
+            "ssl_context": ssl_context,
+        }
+        others |= {"organization": organization, "project": project}
+        others["dial"] = None if dial is _TCP else dial
+        # Exactly one of these watches over the connections.
+        self._guard = guard_for(client, http_client, others)
+        self._transport: Transport | None = None
+        if client is not None:
+            base_url = str(client.base_url).rstrip("/")
         self.profile = _profile(profile, base_url)
         self.patience = Patience() if patience is None else patience
-        key = _key(api_key, self.profile)
-        self._headers = _ambient_headers(self.profile)
-        self._headers["Authorization"] = f"Bearer {key}" if key else openai.omit
+        key = "" if client is not None else _key(api_key, self.profile)
+        self._headers: dict[str, str | openai.Omit] = {}
+        if client is None:
+            self._headers |= _ambient_headers(self.profile)
+            self._headers["Authorization"] = f"Bearer {key}" if key else openai.omit
         if organization is not None:
             self._headers["OpenAI-Organization"] = organization
         if project is not None:
             self._headers["OpenAI-Project"] = project
         self._headers |= default_headers or {}
-        self._transport = Transport(
-            max_connections=max_connections,
-            max_keepalive=max_keepalive,
-            ssl_context=ssl_context,
-            dial=dial,
-        )
-        self._client = _Client(
+        if self._guard is None:
+            self._transport = Transport(
+                max_connections=max_connections,
+                max_keepalive=max_keepalive,
+                ssl_context=ssl_context,
+                dial=dial,
+            )
+            http_client = httpx2.AsyncClient(
+                transport=_ErrorsRead(self._transport), trust_env=False
+            )
+        self._client = client or _Client(
             # Both are set so that the SDK looks for neither in the environment; what is sent is
             # the header above.
             api_key=key or "none",
             admin_api_key="",
             base_url=self.profile.base_url,
             max_retries=0,
-            http_client=httpx2.AsyncClient(transport=_ErrorsRead(self._transport), trust_env=False),
+            http_client=http_client,
         )
         silence = _finite(self.patience.silence)
         self._timeout = httpx2.Timeout(
@@ -175,8 +206,20 @@ class OpenAIProvider:
 
     @property
     def transport(self) -> Transport:
-        """What holds the connections."""
+        """
+        What holds the connections.
+
+        Raises:
+            RuntimeError: a client that a user brought holds them, see `guard`.
+        """
+        if self._transport is None:
+            raise RuntimeError("the connections are those of the given client; use .guard")
         return self._transport
+
+    @property
+    def guard(self) -> Guard | None:
+        """What watches over a client that a user brought; None if there is none."""
+        return self._guard
 
     async def request(self, context: Context, settings: Settings) -> "OpenAIStream":
         """
@@ -187,8 +230,9 @@ class OpenAIProvider:
         """
         body = render(context, settings, self.profile)
         model = str(body["model"])
-        try:
-            answer: object = await self._client.post(
+
+        def post() -> Awaitable[object]:
+            return self._client.post(
                 "/chat/completions",
                 body=body,
                 cast_to=httpx2.Response,
@@ -201,6 +245,11 @@ class OpenAIProvider:
                     "security": {"bearer_auth": True},
                 },
             )
+
+        try:
+            answer = await (post() if self._guard is None else self._guard.open(post))
+            response = cast("httpx2.Response", answer)
+            content = self._body_of(response)
         except openai.APIStatusError as error:
             # Not chained: the SDK's message holds the body unmasked.
             raise status_error(
@@ -213,15 +262,16 @@ class OpenAIProvider:
                 key_variable=self.profile.key_variable,
             ) from None
         except openai.APIConnectionError as error:
-            raise self._connection_error(error.__cause__ or error) from error.__cause__
+            cause = in_library(cast("Exception", error.__cause__ or error), httpx2)
+            raise self._connection_error(cause) from error.__cause__
+        except httpx2.TransportError as error:
+            raise self._connection_error(error) from error
         except UnicodeEncodeError as error:
             raise ProviderError(
                 f"the request holds a text that is not Unicode ({error.reason}, at "
                 f"{error.start}); decode it with errors='replace'",
                 category=Category.INVALID_REQUEST,
             ) from error
-        response = cast("httpx2.Response", answer)
-        content = response.extensions[BODY_EXTENSION]
         kind = response.headers.get("content-type", "").partition(";")[0].strip()
         if kind in ("application/json", "text/html"):
             raise self._no_stream(kind, await _start_of(content))
@@ -239,11 +289,24 @@ class OpenAIProvider:
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Keep the read deadlines of all responses, see `Transport.watch`."""
-        await self._transport.watch(task_status=task_status)
+        if self._transport is None:
+            task_status.started()
+            await trio.sleep_forever()
+        else:
+            await self._transport.watch(task_status=task_status)
 
     def close(self) -> None:
-        """See `Provider.close`."""
-        self._transport.close()
+        """See `Provider.close`; a client that a user brought is left to that user."""
+        if self._guard is not None:
+            self._guard.close()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _body_of(self, response: httpx2.Response) -> Body | GuardedBody:
+        if self._guard is not None:
+            return self._guard.body_of(response)
+        body: Body = response.extensions[BODY_EXTENSION]
+        return body
 
     def _connection_error(self, cause: BaseException) -> ProviderError:
         where = self.profile.base_url
@@ -292,7 +355,7 @@ class OpenAIStream:
 
     def __init__(
         self,
-        body: Body,
+        body: Body | GuardedBody,
         *,
         provider: str,
         profile: Profile,
@@ -321,6 +384,11 @@ class OpenAIStream:
     def model(self) -> str:
         """See `ProviderStream.model`."""
         return self._reader.model or self._asked_model
+
+    @property
+    def closing(self) -> Closing | None:
+        """What was decided about the connection, and how long that took; None before."""
+        return self._body.closing
 
     @property
     def payload(self) -> bytes:

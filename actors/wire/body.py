@@ -24,6 +24,7 @@ import warnings
 from collections.abc import AsyncIterator, Iterable
 from typing import Final, Protocol
 
+import attrs
 import httpx2
 import trio
 
@@ -32,6 +33,7 @@ __all__ = [
     "Body",
     "BodyState",
     "ChunkedDecoder",
+    "Closing",
     "Decoder",
     "EndDecoder",
     "Lease",
@@ -268,6 +270,18 @@ class BodyState(enum.Enum):
     ABORTED = "aborted"
 
 
+@attrs.frozen
+class Closing:
+    """How a body was let go of."""
+
+    state: BodyState
+    """What was decided: reused, parked, closed or aborted."""
+    seconds: float
+    """From the end of the body, or the call of ``close``, until nothing was left to do; >= 0."""
+    is_overdue: bool = False
+    """Whether something was not done in time, and is left to itself."""
+
+
 class Body(httpx2.AsyncByteStream):
     """
     The body of one response, and the only owner of its connection.
@@ -303,6 +317,11 @@ class Body(httpx2.AsyncByteStream):
     def state(self) -> BodyState:
         """What became of this body and its connection."""
         return self._state
+
+    @property
+    def closing(self) -> Closing | None:
+        """How it was let go of; None while it is open. Takes no time, whatever is decided."""
+        return None if self._state is BodyState.OPEN else Closing(self._state, 0.0)
 
     async def receive(self) -> bytes:
         """
