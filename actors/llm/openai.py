@@ -99,6 +99,7 @@ class OpenAIProvider:
         default_headers: Sent with every request, over all others.
         patience: Bounds the connecting, and every wait for bytes by the longest that may be
             right. Who wants the deadlines kept one by one moves a scope, see `Patience.due`.
+        raw: Whether every event comes as `RawEvent` too, before what was read from it.
         max_connections: Responses at once, > 0; more wait their turn.
         max_keepalive: Idle connections kept, >= 0.
         ssl_context: For https; the platform's usual trust by default.
@@ -122,6 +123,7 @@ class OpenAIProvider:
         project: str | None = None,
         default_headers: Mapping[str, str] | None = None,
         patience: Patience | None = None,
+        raw: bool = False,
         max_connections: int = 100,
         max_keepalive: int = 20,
         ssl_context: ssl.SSLContext | None = None,
@@ -129,9 +131,13 @@ class OpenAIProvider:
     ) -> None:
         self.profile = _profile(profile, base_url)
         self.patience = Patience() if patience is None else patience
+        self._raw = raw
         key = _key(api_key, self.profile)
         self._headers = _ambient_headers(self.profile)
-        self._headers["Authorization"] = f"Bearer {key}" if key else openai.omit
+        header = self.profile.key_header
+        self._headers["Authorization"] = f"Bearer {key}" if key and not header else openai.omit
+        if key and header:
+            self._headers[header] = key
         if organization is not None:
             self._headers["OpenAI-Organization"] = organization
         if project is not None:
@@ -159,7 +165,7 @@ class OpenAIProvider:
 
     def __repr__(self) -> str:
         """Tell who is asked where."""
-        return f"<OpenAIProvider {self.name!r} at {self.profile.base_url}>"
+        return f"<{type(self).__name__} {self.name!r} at {self.profile.base_url}>"
 
     @property
     def name(self) -> str:
@@ -184,8 +190,7 @@ class OpenAIProvider:
             RuntimeError: the provider was closed.
         """
         body = render(context, settings, self.profile)
-        reader = ChunkReader(self.name, self.profile.reasoning)
-        return await self._post("/chat/completions", body, reader)
+        return await self._post("/chat/completions", body, ChunkReader(self.profile))
 
     async def _post(self, path: str, body: dict[str, Any], reader: EventReader) -> OpenAIStream:
         """Send *body* to *path* of the API; *reader* makes events of what comes."""
@@ -199,6 +204,7 @@ class OpenAIProvider:
                 stream_cls=openai.AsyncStream[object],
                 options={
                     "headers": self._headers,
+                    "params": dict(self.profile.query),
                     "timeout": self._timeout,
                     "max_retries": 0,
                     "security": {"bearer_auth": True},
@@ -234,6 +240,7 @@ class OpenAIProvider:
             provider=self.name,
             patience=self.patience,
             model=model,
+            raw=self._raw,
             request_id=response.headers.get("x-request-id"),
         )
 

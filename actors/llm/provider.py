@@ -11,7 +11,15 @@ import attrs
 import trio
 
 from greenroom.actors.llm.context import Context
-from greenroom.actors.llm.frames import ReasoningDelta, RefusalDelta, TextDelta, Usage
+from greenroom.actors.llm.frames import (
+    LogprobsDelta,
+    RawEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    TranscriptDelta,
+    Usage,
+)
 from greenroom.actors.llm.settings import Settings
 
 __all__ = [
@@ -64,7 +72,16 @@ class ModelSeen:
 
 
 Event: TypeAlias = (
-    TextDelta | ReasoningDelta | RefusalDelta | CallFragment | Finished | UsageSeen | ModelSeen
+    TextDelta
+    | ReasoningDelta
+    | RefusalDelta
+    | TranscriptDelta
+    | LogprobsDelta
+    | RawEvent
+    | CallFragment
+    | Finished
+    | UsageSeen
+    | ModelSeen
 )
 
 

@@ -5,18 +5,23 @@ What the events say is the business of a reader: `ChunkReader` for chat completi
 else is the same for every API: the order of events and errors, deadlines, the end, the closing.
 """
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 import httpx2
 import trio
 
 from greenroom.actors.llm.errors import Category, ProviderError, ProviderTimeout
+from greenroom.actors.llm.frames import RawEvent
 from greenroom.actors.llm.patience import Deadline, Patience
 from greenroom.actors.llm.provider import Event, ModelSeen, UsageSeen
 from greenroom.actors.wire.body import Body
 from greenroom.actors.wire.sse import EventTooLarge, SSESplitter
 
 __all__ = ["EventReader", "OpenAIStream", "timeout_error"]
+
+# Events that are no sign that the model has begun to answer.
+_NO_TOKENS: Final = (ModelSeen, UsageSeen, RawEvent)
 
 
 class EventReader(Protocol):
@@ -46,6 +51,10 @@ class EventReader(Protocol):
         """
         ...
 
+    def end(self) -> Sequence[Event]:
+        """Return what was held back until now, once: the stream has come to its end."""
+        ...
+
 
 class OpenAIStream:
     """A response that is being received; a `ProviderStream`."""
@@ -59,12 +68,14 @@ class OpenAIStream:
         patience: Patience,
         model: str,
         request_id: str | None,
+        raw: bool = False,
     ) -> None:
         self._body = body
         self._provider = provider
         self._patience = patience
         self._asked_model = model
         self._request_id = request_id
+        self._raw = raw
         self._splitter = SSESplitter()
         self._reader = reader
         self._has_token = False
@@ -113,6 +124,8 @@ class OpenAIStream:
                 self._read(data, events)
             else:
                 self._end()
+        if self._is_over:
+            events += self._reader.end()
         if events:
             return tuple(events)  # noqa: ASYNC910
         await trio.lowlevel.checkpoint()
@@ -128,6 +141,8 @@ class OpenAIStream:
         """Append what *data* completes, up to the end or to what is wrong with it."""
         try:
             for name, payload in self._splitter.feed(data):
+                if self._raw and payload != b"[DONE]" and not self._reader.is_done:
+                    events.append(RawEvent(payload))
                 events += self._reader.read(payload, name)
         except EventTooLarge as error:
             failure = ProviderError(f"{self._provider}: {error}", category=Category.MALFORMED)
@@ -136,7 +151,7 @@ class OpenAIStream:
         except ProviderError as failure:
             self._end(failure)
         if not self._has_token:
-            self._has_token = any(not isinstance(event, (ModelSeen, UsageSeen)) for event in events)
+            self._has_token = any(not isinstance(event, _NO_TOKENS) for event in events)
         if self._reader.is_done:
             self._end()
 
