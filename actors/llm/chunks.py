@@ -132,6 +132,7 @@ class ChunkReader:
         "_has_begun",
         "_profile",
         "_provider",
+        "_reason",
         "_splitter",
         "is_done",
         "is_finished",
@@ -146,6 +147,7 @@ class ChunkReader:
         if profile.think_tags is not None:
             self._splitter = ThinkSplitter(*profile.think_tags, is_begun=profile.thinking_begun)
         self._has_begun = False
+        self._reason: str | None = None  # the finish reason that came last
         self.payload = b""
         self.model = ""
         self.is_done = False
@@ -225,9 +227,10 @@ class ChunkReader:
                 events.append(CallFragment(call.index, call.id, function.name or "", arguments))
         if choice.logprobs is not None:
             self._read_logprobs(choice.logprobs, events)
-        # A server that finishes twice is taken at its first word.
-        if choice.finish_reason and not self.is_finished:
+        # Some servers give a reason with every chunk: the last one that is another counts.
+        if choice.finish_reason and choice.finish_reason != self._reason:
             self.is_finished = True
+            self._reason = choice.finish_reason
             events.extend(self.end())
             events.append(Finished(choice.finish_reason))
 

@@ -134,11 +134,13 @@ _UNTESTED: Final[tuple[Mapping[str, Any], ...]] = (
         "reasoning_apart": True,
         "source": "https://docs.x.ai/docs/api-reference",
     },
+    # Its system messages are what developer messages are elsewhere.
     {
         "name": "cerebras",
         "base_url": "https://api.cerebras.ai/v1",
         "key_variable": "CEREBRAS_API_KEY",
         "needs_key": True,
+        "developer_role": "system",
         "dropped": frozenset({"frequency_penalty", "presence_penalty", "service_tier"}),
         "reasoning": ("reasoning", "reasoning_content"),
         "think_tags": _THINK,

@@ -23,8 +23,8 @@ class OpenAIResponses(OpenAIProvider):
 
     It is made like `OpenAIProvider`, whose connections, errors, deadlines and closing it has. Of
     the profile, the address, the key, the roles and the strict schema count; the rest is about
-    chat completions. Settings that this API does not have (the penalties, ``seed``, ``stop``) are
-    not sent.
+    chat completions. Settings that this API does not have (the penalties, ``seed``, ``stop``,
+    ``modalities``, ``audio``) are not sent.
     """
 
     async def request(self, context: Context, settings: Settings) -> OpenAIStream:

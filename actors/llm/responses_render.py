@@ -38,7 +38,9 @@ _RENAMED = {
     "verbosity": "text.verbosity",
     "response_format": "text.format",
 }
-_DROPPED = frozenset({"frequency_penalty", "logprobs", "presence_penalty", "seed", "stop"})
+_DROPPED = frozenset(
+    {"audio", "frequency_penalty", "logprobs", "modalities", "presence_penalty", "seed", "stop"}
+)
 
 
 def render_responses(context: Context, settings: Settings, profile: Profile) -> dict[str, Any]:

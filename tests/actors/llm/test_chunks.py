@@ -214,13 +214,15 @@ def test_reasoning_that_is_counted_apart_is_added_to_the_output() -> None:
     ]
 
 
-def test_a_second_finish_is_not_one() -> None:
-    """Nothing but usage and names comes after the first."""
+def test_a_finish_reason_that_is_repeated_is_told_once() -> None:
+    """Some servers send one with every chunk; no text is lost by it, and a last word counts."""
     reader = begun()
-    chunk = encoded({"choices": [{"finish_reason": "stop"}]})
+    first, last = ({"choices": [{"finish_reason": reason}]} for reason in ("stop", "length"))
 
-    assert reader.read(chunk) == [Finished("stop")]
-    assert reader.read(chunk) == []
+    assert reader.read(encoded(first)) == [Finished("stop")]
+    assert reader.read(encoded(first)) == []
+    assert reader.read(encoded(delta(content="more"))) == [TextDelta("more")]
+    assert reader.read(encoded(last)) == [Finished("length")]
 
 
 def test_the_end_mark_finishes_once() -> None:

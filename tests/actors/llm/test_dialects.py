@@ -1,5 +1,6 @@
 """The profiles that ship: each reads its provider's stream, and asks as its provider wants it."""
 
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -56,6 +57,19 @@ def test_every_profile_says_where_it_comes_from_and_the_tested_ones_have_samples
     assert all(profile.source for profile in PROFILES.values())
     assert len(PROFILES) == len(ROWS)
     assert len(PROFILES) >= 24
+
+
+def test_the_page_names_every_profile_with_its_key_and_whether_it_is_tested() -> None:
+    """docs/providers.md says the same as the rows."""
+    page = (Path(__file__).parents[3] / "docs/providers.md").read_text("utf-8")
+    rows = [
+        line for line in page.split("## Profiles")[1].split("###")[0].splitlines() if "|" in line
+    ]
+    for name, profile in PROFILES.items():
+        (row,) = (line for line in rows if f"`{name}`" in line)
+
+        assert (f"`{profile.key_variable}`" if profile.key_variable else "| none |") in row
+        assert ("from documentation, untested" in row) is not profile.is_tested
 
 
 def test_every_profile_of_the_net_is_found_by_its_address_and_has_a_key_of_its_own() -> None:

@@ -125,6 +125,7 @@ def test_a_tool_says_whether_it_is_strict() -> None:
         ),
         ({"logprobs": False}, {}),
         ({"seed": 1, "stop": "x", "frequency_penalty": 1, "presence_penalty": 1}, {}),
+        ({"modalities": ("text",), "audio": {"voice": "alloy"}}, {}),
         ({"store": False, "user": "u"}, {"store": False, "user": "u"}),
         # What the caller wrote for this API passes as it is, and wins (R29).
         (
