@@ -58,7 +58,8 @@ ROWS = {
 # Tables and pure functions, which leave doing to others.
 WITHOUT_TRIO = (
     *("runtime/lifecycle.py", "runtime/restart.py", "runtime/waits.py", "runtime/testing/dpor.py"),
-    *("actors/llm/assembly.py", "actors/agent/transcript.py"),
+    *("actors/llm/assembly.py", "actors/llm/thinking.py", "actors/llm/responses_events.py"),
+    "actors/agent/transcript.py",
 )
 
 # The one file that meets the other event loop.

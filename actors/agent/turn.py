@@ -28,6 +28,8 @@ from greenroom.actors.agent.transcript import Phase, Transcript
 from greenroom.actors.llm.context import Context, ToolCall, ToolSpec
 from greenroom.actors.llm.frames import (
     Generate,
+    LogprobsDelta,
+    RawEvent,
     ReasoningDelta,
     RefusalDelta,
     ResponseEnded,
@@ -44,7 +46,15 @@ from greenroom.runtime import ActorStopped, IllegalMove, Ref, ReplyStream, Reque
 __all__ = ["Sink", "Turn", "Unheard"]
 
 # What an asker that left may miss: the rest goes out again, see `Turn.__exit__`.
-_DELTAS = (TextDelta, ReasoningDelta, RefusalDelta, TranscriptDelta, ToolCallStarted)
+_DELTAS = (
+    TextDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TranscriptDelta,
+    LogprobsDelta,
+    RawEvent,
+    ToolCallStarted,
+)
 
 _OUTCOMES = {
     Status.COMPLETED: Outcome.ANSWERED,

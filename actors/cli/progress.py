@@ -13,6 +13,8 @@ import attrs
 from greenroom.actors.agent import HandedOff, TurnEnded, TurnFrame
 from greenroom.actors.cli.wording import call_text, counted, seconds
 from greenroom.actors.llm.frames import (
+    LogprobsDelta,
+    RawEvent,
     ReasoningDelta,
     RefusalDelta,
     ResponseEnded,
@@ -108,6 +110,8 @@ class Progress:
                 self._count("writes", at)
             case ReasoningDelta():
                 self._count("thinks", at)
+            case LogprobsDelta() | RawEvent():
+                pass
             case ToolCallStarted(name=name):
                 self._chosen.append(name)
                 self._do(f"calls {', '.join(self._chosen)}")

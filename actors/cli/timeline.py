@@ -23,6 +23,8 @@ from greenroom.actors.cli.wording import (
 )
 from greenroom.actors.llm.frames import (
     Generate,
+    LogprobsDelta,
+    RawEvent,
     ReasoningDelta,
     RefusalDelta,
     ResponseEnded,
@@ -48,7 +50,15 @@ __all__ = ["Row", "Timeline"]
 MOST_ROWS: Final = 1_000
 _MOST_REMEMBERED: Final = 256  # emitted frames, by which one that is passed on is known
 
-_DELTAS = (TextDelta, ReasoningDelta, RefusalDelta, TranscriptDelta, ToolCallStarted)
+_DELTAS = (
+    TextDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TranscriptDelta,
+    LogprobsDelta,
+    RawEvent,
+    ToolCallStarted,
+)
 
 
 @attrs.define

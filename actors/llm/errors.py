@@ -136,6 +136,8 @@ _CODES = {
     "model_not_found": Category.NOT_FOUND,
     "context_length_exceeded": Category.INVALID_REQUEST,
     "invalid_request_error": Category.INVALID_REQUEST,
+    "invalid_prompt": Category.INVALID_REQUEST,
+    "content_policy_violation": Category.INVALID_REQUEST,
     "server_error": Category.SERVER,
 }
 

@@ -3,9 +3,11 @@ The frames of the LLM actor: what it is asked, and what a response is made of.
 
 A response comes as `ResponseStarted`, then any of `TextDelta`, `ReasoningDelta`, `RefusalDelta`,
 `TranscriptDelta` and `ToolCallStarted`, then `ToolCallsReady` if the model made calls, then
-`UsageReported` at most once, then `ResponseEnded`. Every start has exactly one end (I5).
+`UsageReported` at most once, then `ResponseEnded`. Every start has exactly one end (I5). Among the
+deltas stand `LogprobsDelta` and `RawEvent`, for those who ask for them.
 """
 
+import json
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, TypeAlias
@@ -22,6 +24,8 @@ __all__ = [
     "Complete",
     "Completion",
     "Generate",
+    "LogprobsDelta",
+    "RawEvent",
     "ReasoningDelta",
     "RefusalDelta",
     "ResponseEnded",
@@ -31,6 +35,7 @@ __all__ = [
     "Status",
     "TextDelta",
     "Timings",
+    "TokenLogprob",
     "ToolCallStarted",
     "ToolCallsReady",
     "TranscriptDelta",
@@ -149,6 +154,52 @@ class TranscriptDelta(Frame):
     """Never empty."""
 
 
+@attrs.frozen
+class TokenLogprob:
+    """How probable the model found a token."""
+
+    token: str
+    """The token as text; a piece of a character may be escaped."""
+    logprob: float
+    """The natural logarithm of its probability, <= 0."""
+    top: "tuple[TokenLogprob, ...]" = ()
+    """The likeliest tokens at its place, as many as `Settings.top_logprobs` asked for."""
+
+
+@frame
+class LogprobsDelta(Frame):
+    """
+    How probable the tokens of the last delta were; for `Settings.logprobs`.
+
+    It comes right after the delta that it belongs to, or alone if that had no text of its own.
+    """
+
+    tokens: tuple[TokenLogprob, ...]
+    """In order; at least one."""
+
+
+@frame
+class RawEvent(Frame):
+    """
+    An event of the stream as the provider sent it, right before what was read from it.
+
+    It comes only from a provider that was made with ``raw=True``, and counts for nothing: it is
+    where fields are to be found that no other frame has.
+    """
+
+    payload: bytes
+    """The data of the event, mostly JSON; an event that turns out to be malformed included."""
+
+    def fields(self) -> Any:
+        """
+        Return *payload* decoded, anew at each call.
+
+        Raises:
+            ValueError: it is no JSON.
+        """
+        return json.loads(self.payload)
+
+
 @frame
 class ToolCallStarted(Frame):
     """The model began a call; only `ToolCallsReady` says that it is whole."""
@@ -190,7 +241,7 @@ class ResponseEnded(Frame):
     model: str = attrs.field(kw_only=True, default="")
     """The model as the provider named it, or as it was asked for."""
     text: str = attrs.field(kw_only=True, default="")
-    """The text that was delivered."""
+    """The text that was delivered, what was said in audio included."""
     finish_reason: str | None = attrs.field(kw_only=True, default=None)
     """As the provider sent it."""
     detail: str = attrs.field(kw_only=True, default="")
@@ -215,6 +266,8 @@ ResponseFrame: TypeAlias = (
     | ReasoningDelta
     | RefusalDelta
     | TranscriptDelta
+    | LogprobsDelta
+    | RawEvent
     | ToolCallStarted
     | ToolCallsReady
     | UsageReported

@@ -24,21 +24,19 @@ from greenroom.actors.llm.context import Context
 from greenroom.actors.llm.errors import (
     Category,
     ProviderError,
-    ProviderTimeout,
     categorize,
     error_in,
     status_error,
 )
 from greenroom.actors.llm.patience import Deadline, Patience
 from greenroom.actors.llm.profile import PROFILES, Profile
-from greenroom.actors.llm.provider import Event, ModelSeen, UsageSeen
 from greenroom.actors.llm.render import render
 from greenroom.actors.llm.settings import Settings
-from greenroom.actors.wire.body import BODY_EXTENSION, Body, Closing
+from greenroom.actors.llm.stream import EventReader, OpenAIStream, timeout_error
+from greenroom.actors.wire.body import BODY_EXTENSION, Body
 from greenroom.actors.wire.guard import Guard
 from greenroom.actors.wire.guarded import GuardedBody, in_library
 from greenroom.actors.wire.pipe import Dial, dial
-from greenroom.actors.wire.sse import EventTooLarge, SSESplitter
 from greenroom.actors.wire.transport import Transport
 
 __all__ = ["OpenAIProvider", "OpenAIStream"]
@@ -106,6 +104,7 @@ class OpenAIProvider:
         default_headers: Sent with every request, over all others.
         patience: Bounds the connecting, and every wait for bytes by the longest that may be
             right. Who wants the deadlines kept one by one moves a scope, see `Patience.due`.
+        raw: Whether every event comes as `RawEvent` too, before what was read from it.
         max_connections: Responses at once, > 0; more wait their turn.
         max_keepalive: Idle connections kept, >= 0.
         ssl_context: For https; the platform's usual trust by default.
@@ -135,6 +134,7 @@ class OpenAIProvider:
         project: str | None = None,
         default_headers: Mapping[str, str] | None = None,
         patience: Patience | None = None,
+        raw: bool = False,
         max_connections: int = 100,
         max_keepalive: int = 20,
         ssl_context: ssl.SSLContext | None = None,
@@ -156,11 +156,15 @@ class OpenAIProvider:
             base_url = str(client.base_url).rstrip("/")
         self.profile = _profile(profile, base_url)
         self.patience = Patience() if patience is None else patience
+        self._raw = raw
         key = "" if client is not None else _key(api_key, self.profile)
         self._headers: dict[str, str | openai.Omit] = {}
         if client is None:
+            header = self.profile.key_header
             self._headers |= _ambient_headers(self.profile)
-            self._headers["Authorization"] = f"Bearer {key}" if key else openai.omit
+            self._headers["Authorization"] = f"Bearer {key}" if key and not header else openai.omit
+            if key and header:
+                self._headers[header] = key
         if organization is not None:
             self._headers["OpenAI-Organization"] = organization
         if project is not None:
@@ -192,7 +196,7 @@ class OpenAIProvider:
 
     def __repr__(self) -> str:
         """Tell who is asked where."""
-        return f"<OpenAIProvider {self.name!r} at {self.profile.base_url}>"
+        return f"<{type(self).__name__} {self.name!r} at {self.profile.base_url}>"
 
     @property
     def name(self) -> str:
@@ -221,7 +225,7 @@ class OpenAIProvider:
         """What watches over a client that a user brought; None if there is none."""
         return self._guard
 
-    async def request(self, context: Context, settings: Settings) -> "OpenAIStream":
+    async def request(self, context: Context, settings: Settings) -> OpenAIStream:
         """
         See `Provider.request`.
 
@@ -229,17 +233,22 @@ class OpenAIProvider:
             RuntimeError: the provider was closed.
         """
         body = render(context, settings, self.profile)
+        return await self._post("/chat/completions", body, ChunkReader(self.profile))
+
+    async def _post(self, path: str, body: dict[str, Any], reader: EventReader) -> OpenAIStream:
+        """Send *body* to *path* of the API; *reader* makes events of what comes."""
         model = str(body["model"])
 
         def post() -> Awaitable[object]:
             return self._client.post(
-                "/chat/completions",
+                path,
                 body=body,
                 cast_to=httpx2.Response,
                 stream=True,
                 stream_cls=openai.AsyncStream[object],
                 options={
                     "headers": self._headers,
+                    "params": dict(self.profile.query),
                     "timeout": self._timeout,
                     "max_retries": 0,
                     "security": {"bearer_auth": True},
@@ -277,10 +286,11 @@ class OpenAIProvider:
             raise self._no_stream(kind, await _start_of(content))
         return OpenAIStream(
             content,
+            reader,
             provider=self.name,
-            profile=self.profile,
             patience=self.patience,
             model=model,
+            raw=self._raw,
             request_id=response.headers.get("x-request-id"),
         )
 
@@ -311,9 +321,9 @@ class OpenAIProvider:
     def _connection_error(self, cause: BaseException) -> ProviderError:
         where = self.profile.base_url
         if isinstance(cause, httpx2.ConnectTimeout):
-            return _timeout(self.name, Deadline.CONNECT, self.patience)
+            return timeout_error(self.name, Deadline.CONNECT, self.patience)
         if isinstance(cause, httpx2.TimeoutException):
-            return _timeout(self.name, Deadline.HEADERS, self.patience)
+            return timeout_error(self.name, Deadline.HEADERS, self.patience)
         if isinstance(cause.__cause__, ssl.SSLError):
             return ProviderError(
                 f"no secure connection to {where} ({cause.__cause__}); check that it is a server "
@@ -348,112 +358,6 @@ class OpenAIProvider:
             f"{self.profile.base_url!r} (most end in '/v1')",
             category=Category.MALFORMED,
         )
-
-
-class OpenAIStream:
-    """A response that is being received; a `ProviderStream`."""
-
-    def __init__(
-        self,
-        body: Body | GuardedBody,
-        *,
-        provider: str,
-        profile: Profile,
-        patience: Patience,
-        model: str,
-        request_id: str | None,
-    ) -> None:
-        self._body = body
-        self._provider = provider
-        self._patience = patience
-        self._asked_model = model
-        self._request_id = request_id
-        self._splitter = SSESplitter()
-        self._reader = ChunkReader(provider, profile.reasoning)
-        self._has_token = False
-        # The stream is over once either is set; both are written by _end alone.
-        self._is_over = False
-        self._failure: ProviderError | None = None
-
-    @property
-    def request_id(self) -> str | None:
-        """See `ProviderStream.request_id`."""
-        return self._request_id
-
-    @property
-    def model(self) -> str:
-        """See `ProviderStream.model`."""
-        return self._reader.model or self._asked_model
-
-    @property
-    def closing(self) -> Closing | None:
-        """What was decided about the connection, and how long that took; None before."""
-        return self._body.closing
-
-    @property
-    def payload(self) -> bytes:
-        """The last event as it was sent, fields that we don't know included."""
-        return self._reader.payload
-
-    async def events(self) -> tuple[Event, ...]:
-        """
-        See `ProviderStream.events`.
-
-        Checkpoint: as `Body.receive`, whenever it waits and at least every 64 reads.
-        """
-        events: list[Event] = []
-        while not events and not self._is_over:
-            try:
-                data = await self._body.receive()
-            except httpx2.ReadTimeout:
-                waited_for = Deadline.BETWEEN_TOKENS if self._has_token else Deadline.FIRST_TOKEN
-                self._end(_timeout(self._provider, waited_for, self._patience))
-                break
-            except (httpx2.TransportError, httpx2.StreamError) as error:
-                failure = ProviderError(
-                    f"the connection to {self._provider} broke: {error}",
-                    category=Category.CONNECTIVITY,
-                )
-                failure.__cause__ = error
-                self._end(failure)
-                break
-            if data:
-                self._read(data, events)
-            else:
-                self._end()
-        if events:
-            return tuple(events)  # noqa: ASYNC910
-        await trio.lowlevel.checkpoint()
-        if self._failure is not None:
-            raise self._failure
-        return ()
-
-    def close(self) -> None:
-        """See `ProviderStream.close`."""
-        self._end()
-
-    def _read(self, data: bytes, events: list[Event]) -> None:
-        """Append what *data* completes, up to the end or to what is wrong with it."""
-        try:
-            for name, payload in self._splitter.feed(data):
-                events += self._reader.read(payload, name)
-        except EventTooLarge as error:
-            failure = ProviderError(f"{self._provider}: {error}", category=Category.MALFORMED)
-            failure.__cause__ = error
-            self._end(failure)
-        except ProviderError as failure:
-            self._end(failure)
-        if not self._has_token:
-            self._has_token = any(not isinstance(event, (ModelSeen, UsageSeen)) for event in events)
-        if self._reader.is_done:
-            self._end()
-
-    def _end(self, failure: ProviderError | None = None) -> None:
-        """End the stream, once; what came before *failure* is still handed out."""
-        if not self._is_over:
-            self._is_over = True
-            self._failure = failure
-            self._body.close(complete=self._reader.is_done)
 
 
 def _profile(profile: Profile | str | None, base_url: str | None) -> Profile:
@@ -498,22 +402,6 @@ def _ambient_headers(profile: Profile) -> dict[str, str | openai.Omit]:
     lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
     names = [line.partition(":")[0].strip() for line in lines if ":" in line]
     return dict.fromkeys(["OpenAI-Organization", "OpenAI-Project", *names], openai.omit)
-
-
-def _timeout(provider: str, deadline: Deadline, patience: Patience) -> ProviderTimeout:
-    """Return the error for a wait of the transport that timed out in the phase of *deadline*."""
-    seconds = {
-        Deadline.CONNECT: patience.connect,
-        Deadline.HEADERS: patience.headers,
-        Deadline.FIRST_TOKEN: patience.first_token,
-        Deadline.BETWEEN_TOKENS: patience.between_tokens,
-    }[deadline]
-    if deadline is not Deadline.CONNECT and seconds > patience.silence:
-        # A wait for bytes is bounded by the shortest that may be right, and that was shorter.
-        deadline, seconds = Deadline.RESPONSE, patience.response
-    return ProviderTimeout(
-        f"{provider} let a deadline pass: {deadline.value} ({seconds:g} s)", deadline=deadline
-    )
 
 
 def _finite(seconds: float) -> float | None:

@@ -1,18 +1,20 @@
 """
 `Profile`: a provider's dialect of the chat completions API, as data.
 
-A profile says where a provider stands, which variable holds its key, and how a request must be
-changed for it. What a server needs that differs is a row here, never a subclass.
+A profile says where a provider stands, which variable holds its key, how a request must be changed
+for it, and where in its streams things stand. What a server needs that differs is a field here and
+a row in `profiles`, never a subclass; ``attrs.evolve(Profile.named("ollama"), ...)`` makes another.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import ip_address
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
 from greenroom.actors.llm.frozen import freeze
+from greenroom.actors.llm.profiles import ROWS
 
 __all__ = ["PROFILES", "Profile"]
 
@@ -25,10 +27,16 @@ class Profile:
     """What messages and errors call it."""
     base_url: str = ""
     """Where its API stands, as ``https://host/v1``; empty if that must be given."""
+    hosts: tuple[str, ...] = ()
+    """Other hosts of the provider; one below such a host is one too."""
     key_variable: str = ""
     """The environment variable of its key; empty if it has none."""
     needs_key: bool = False
     """Whether it refuses requests without a key."""
+    key_header: str = ""
+    """The header that takes the bare key; empty for ``Authorization: Bearer``."""
+    query: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=freeze)
+    """Parameters of the address of every request, as ``{"api-version": "2024-10-21"}``."""
     model: str = ""
     """The model asked for where settings name none; empty if they must."""
     developer_role: Literal["developer", "system", "user"] = "user"
@@ -36,15 +44,42 @@ class Profile:
     dropped: frozenset[str] = frozenset()
     """Settings that it refuses, and that are therefore not sent."""
     renamed: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=freeze)
-    """Its own names of settings, by ours."""
+    """Its own names of settings, by ours; ``"reasoning.effort"`` for a field in an object."""
     stream_options: bool = True
     """Whether usage is asked for by ``stream_options``."""
     reasoning: tuple[str, ...] = ("reasoning_content", "reasoning")
     """The fields of a delta that may hold reasoning; the first that is not empty counts."""
+    think_tags: tuple[str, str] | None = None
+    """The tags around reasoning within the text, ``("<think>", "</think>")``; None for none."""
+    thinking_begun: bool = False
+    """Whether the prompt has opened the reasoning, so that only the closing tag comes."""
     reasoning_back: bool = False
     """Whether responses with calls must be sent back with their reasoning."""
+    reasoning_apart: bool = False
+    """Whether the usage counts reasoning beside the tokens of the answer, not among them."""
     strict_schema: bool = False
     """Whether it takes ``strict`` in a tool's schema."""
+    takes_tools: bool = True
+    """Whether it takes tools; if not, a context with tools is refused."""
+    takes_turns: bool = False
+    """Whether successive messages of one role must be sent as one."""
+    first_system_only: tuple[str, ...] = ()
+    """
+    Parts of the names of models that take system messages only before all others; later ones are
+    sent as the user's. ``""`` is a part of every name.
+    """
+    user_names: bool = True
+    """Whether it takes the `User.name`; if not, the name is put in front of the text."""
+    last_assistant: Literal["send", "prefix", "drop"] = "send"
+    """What to do with a response at the end of the context: send, mark as a prefix, leave out."""
+    short_call_ids: bool = False
+    """Whether ids of calls must be nine letters or digits; others are replaced alike everywhere."""
+    amend: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    """Has the last word on the whole request body, for what no field can say."""
+    source: str = ""
+    """Where the provider documents what this profile says."""
+    is_tested: bool = False
+    """Whether it is held against documented streams; False is from documentation, untested."""
 
     @classmethod
     def named(cls, name: str) -> "Profile":
@@ -73,7 +108,7 @@ class Profile:
         """
         place = _place(base_url)
         for profile in PROFILES.values():
-            if profile.base_url and _is_within(place, _place(profile.base_url)):
+            if profile.is_home_of(place):
                 return attrs.evolve(profile, base_url=base_url)
         return cls(name=place[1], base_url=base_url)
 
@@ -86,9 +121,18 @@ class Profile:
         Raises:
             ValueError: *base_url* is no HTTP address.
         """
-        place = _place(base_url)
-        ours = bool(self.base_url) and _is_within(place, _place(self.base_url))
+        ours = self.is_home_of(_place(base_url))
         return attrs.evolve(self, base_url=base_url, key_variable=self.key_variable if ours else "")
+
+    def is_home_of(self, place: tuple[str, str, int]) -> bool:
+        """Tell whether *place*, a scheme, host and port, is the provider's own server."""
+        homes = [_place(self.base_url)] if self.base_url else []
+        homes += [("https", host, 443) for host in self.hosts]
+        return any(_is_within(place, home) for home in homes)
+
+    def takes_first_system_only(self, model: str) -> bool:
+        """Tell whether *model* takes system messages only before all others."""
+        return any(part in model for part in self.first_system_only)
 
     def rewrite(self, params: Mapping[str, Any], *, keep: Collection[str] = ()) -> dict[str, Any]:
         """
@@ -98,12 +142,15 @@ class Profile:
             params: What settings ask for, see `Settings.to_params`.
             keep: Names that the caller wrote for this very provider; they pass as they are.
         """
-        rewritten: dict[str, Any] = {}
+        rewritten = {name: value for name, value in params.items() if name in keep}
         for name, value in params.items():
-            if name in keep:
-                rewritten[name] = value
-            elif name not in self.dropped:
-                rewritten.setdefault(self.renamed.get(name, name), value)
+            if name in keep or name in self.dropped:
+                continue
+            target, _, field = self.renamed.get(name, name).partition(".")
+            if not field:
+                rewritten.setdefault(target, value)
+            elif isinstance(within := rewritten.setdefault(target, {}), dict):
+                cast("dict[str, Any]", within).setdefault(field, value)
         return rewritten
 
 
@@ -135,53 +182,4 @@ def _is_within(place: tuple[str, str, int], home: tuple[str, str, int]) -> bool:
     )
 
 
-# Servers that know only the older name of the limit on tokens.
-_OLD_LIMIT = {"max_completion_tokens": "max_tokens"}
-
-PROFILES: Mapping[str, Profile] = {
-    profile.name: profile
-    for profile in (
-        Profile(
-            name="openai",
-            base_url="https://api.openai.com/v1",
-            key_variable="OPENAI_API_KEY",
-            needs_key=True,
-            model="gpt-4.1",
-            developer_role="developer",
-            strict_schema=True,
-        ),
-        # The servers without an address listen on ports that are anybody's, so they are not told by
-        # their port. This one ships with Greenroom.
-        Profile(name="understudy", developer_role="developer", strict_schema=True),
-        # Source: docs.ollama.com/api/openai-compatibility (its request fields).
-        Profile(name="ollama", base_url="http://127.0.0.1:11434/v1", renamed=_OLD_LIMIT),
-        # llama-server and llama-cpp-python's server. The latter sends no usage in streams.
-        Profile(name="llama.cpp", renamed=_OLD_LIMIT),
-        # Source: docs.vllm.ai, "Reasoning Outputs": `reasoning` since 0.11, before that
-        # `reasoning_content`; some versions send both with one text.
-        Profile(
-            name="vllm",
-            reasoning=("reasoning", "reasoning_content"),
-        ),
-        # Source: api-docs.deepseek.com, "Thinking Mode": a response with calls that comes back
-        # without its reasoning_content, be it empty, is refused with status 400.
-        Profile(
-            name="deepseek",
-            base_url="https://api.deepseek.com",
-            key_variable="DEEPSEEK_API_KEY",
-            needs_key=True,
-            developer_role="system",
-            renamed=_OLD_LIMIT,
-            reasoning_back=True,
-        ),
-        # Source: openrouter.ai/docs, "Streaming" and "Reasoning Tokens".
-        Profile(
-            name="openrouter",
-            base_url="https://openrouter.ai/api/v1",
-            key_variable="OPENROUTER_API_KEY",
-            needs_key=True,
-            developer_role="system",
-            reasoning=("reasoning", "reasoning_content"),
-        ),
-    )
-}
+PROFILES: Mapping[str, Profile] = {row["name"]: Profile(**row) for row in ROWS}

@@ -11,7 +11,15 @@ import attrs
 import trio
 
 from greenroom.actors.llm.context import Context
-from greenroom.actors.llm.frames import ReasoningDelta, RefusalDelta, TextDelta, Usage
+from greenroom.actors.llm.frames import (
+    LogprobsDelta,
+    RawEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    TranscriptDelta,
+    Usage,
+)
 from greenroom.actors.llm.settings import Settings
 
 __all__ = [
@@ -77,6 +85,9 @@ Event: TypeAlias = (
     TextDelta
     | ReasoningDelta
     | RefusalDelta
+    | TranscriptDelta
+    | LogprobsDelta
+    | RawEvent
     | CallFragment
     | Finished
     | UsageSeen
@@ -87,7 +98,8 @@ Event: TypeAlias = (
 
 def is_token(event: Event) -> bool:
     """Tell whether *event* is part of what the model says, so that it can't be taken back."""
-    return isinstance(event, (TextDelta, ReasoningDelta, RefusalDelta, CallFragment))
+    tokens = (TextDelta, ReasoningDelta, RefusalDelta, TranscriptDelta, CallFragment)
+    return isinstance(event, tokens)
 
 
 class ProviderStream(Protocol):

@@ -16,6 +16,8 @@ from collections.abc import Collection, Iterable
 from greenroom.actors.llm.assembly import Assembly
 from greenroom.actors.llm.errors import Category, ProviderError, ProviderTimeout
 from greenroom.actors.llm.frames import (
+    LogprobsDelta,
+    RawEvent,
     ReasoningDelta,
     RefusalDelta,
     ResponseEnded,
@@ -25,6 +27,7 @@ from greenroom.actors.llm.frames import (
     TextDelta,
     Timings,
     ToolCallsReady,
+    TranscriptDelta,
     Usage,
     UsageReported,
 )
@@ -42,10 +45,15 @@ __all__ = ["ResponseReducer"]
 
 # Finish reasons that say more than that the model is done.
 # Source: OpenAI, "The chat completion chunk object"; Mistral ("model_length"); OpenRouter
-# ("error"); DeepSeek ("insufficient_system_resource").
+# ("error"); DeepSeek ("insufficient_system_resource"); OpenAI, "The response object", whose reasons
+# for an incomplete one are the next four.
 _REASONS = {
     "length": Status.TRUNCATED,
     "model_length": Status.TRUNCATED,
+    "max_output_tokens": Status.TRUNCATED,
+    "max_messages": Status.TRUNCATED,
+    "steered": Status.TRUNCATED,
+    "incomplete": Status.TRUNCATED,
     "content_filter": Status.FILTERED,
     "error": Status.FAILED,
     "insufficient_system_resource": Status.FAILED,
@@ -106,7 +114,7 @@ class ResponseReducer:
         self._usage: Usage | None = None
         self._chunks = 0
         self._earlier: list[str] = []  # at most the attempts that a provider makes
-        # One entry for each frame handed out: its text if it is a TextDelta, else "".
+        # One entry for each frame handed out: its text if it is a part of the answer, else "".
         self._texts: list[str] = []
         self._chunk_at: float | None = None
         self._token_at: float | None = None
@@ -145,7 +153,7 @@ class ResponseReducer:
                 continue
             if self._chunk_at is None:
                 self._chunk_at = now
-            if isinstance(event, TextDelta):
+            if isinstance(event, (TextDelta, TranscriptDelta)):
                 self._note_token(now, is_answer=True)
                 texts.append(event.text)
                 frames.append(event)
@@ -156,6 +164,8 @@ class ResponseReducer:
                 is_refusal = isinstance(event, RefusalDelta)
                 self._refused |= is_refusal
                 self._note_token(now, is_answer=is_refusal)
+                self._add(frames, (event,))
+            elif isinstance(event, (LogprobsDelta, RawEvent)):
                 self._add(frames, (event,))
             elif isinstance(event, UsageSeen):
                 self._usage = event.usage

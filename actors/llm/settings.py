@@ -10,7 +10,7 @@ Source: the request body of OpenAI's "create chat completion", as typed by the o
 from collections.abc import Callable, Mapping
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -79,6 +79,14 @@ _mapping = _check("a mapping", lambda value: isinstance(value, Mapping))
 _texts = _check(
     "a text or several", lambda value: isinstance(value, (str, tuple)) and value not in ("", ())
 )
+_names = _check(
+    "a tuple of texts, as ('text', 'audio')",
+    lambda value: (
+        isinstance(value, tuple)
+        and value != ()
+        and all(isinstance(name, str) for name in cast("tuple[object, ...]", value))
+    ),
+)
 _choice = _check(
     "'none', 'auto', 'required' or a mapping that names a tool",
     lambda value: isinstance(value, Mapping) or value in ("none", "auto", "required"),
@@ -146,8 +154,16 @@ class Settings:
         default=UNSET, validator=_mapping, converter=freeze
     )
     """The API's mapping, as ``{"type": "json_object"}``."""
+    modalities: Given[tuple[str, ...]] = attrs.field(
+        default=UNSET, validator=_names, converter=freeze
+    )
+    """What the answer may be made of, as ``("text", "audio")``."""
+    audio: Given[Mapping[str, Any]] = attrs.field(
+        default=UNSET, validator=_mapping, converter=freeze
+    )
+    """The API's mapping, as ``{"voice": "alloy", "format": "pcm16"}``."""
     logprobs: Given[bool] = attrs.field(default=UNSET, validator=_flag)
-    """Whether the provider computes log probabilities."""
+    """Whether the provider computes log probabilities; they come as `LogprobsDelta`."""
     top_logprobs: Given[int] = attrs.field(default=UNSET, validator=_whole(0, 20))
     """Alternatives a token, 0 to 20; needs *logprobs*."""
     metadata: Given[Mapping[str, str]] = attrs.field(

@@ -20,10 +20,12 @@ from greenroom.actors.llm import (
     Event,
     Finished,
     Generate,
+    LogprobsDelta,
     ModelSeen,
     Provider,
     ProviderError,
     ProviderStream,
+    RawEvent,
     ReasoningDelta,
     RefusalDelta,
     ResponseEnded,
@@ -54,13 +56,25 @@ _EVENTS: Final = (
     TextDelta,
     ReasoningDelta,
     RefusalDelta,
+    TranscriptDelta,
+    LogprobsDelta,
+    RawEvent,
     CallFragment,
     Finished,
     UsageSeen,
     ModelSeen,
 )
-_AFTER_THE_END: Final = (UsageSeen, ModelSeen)
-_DELTAS: Final = (TextDelta, ReasoningDelta, RefusalDelta, TranscriptDelta, ToolCallStarted)
+_TEXTS: Final = (TextDelta, ReasoningDelta, RefusalDelta, TranscriptDelta)
+_AFTER_THE_END: Final = (UsageSeen, ModelSeen, RawEvent)
+_DELTAS: Final = (
+    TextDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TranscriptDelta,
+    LogprobsDelta,
+    RawEvent,
+    ToolCallStarted,
+)
 
 
 @attrs.frozen
@@ -170,10 +184,12 @@ def _check_events(events: object, before: Sequence[Event]) -> None:
     has_finished = any(isinstance(event, Finished) for event in before)
     for event in cast("tuple[object, ...]", events):
         assert isinstance(event, _EVENTS), f"events() gave {event!r}, which is no Event"
-        if isinstance(event, (TextDelta, ReasoningDelta, RefusalDelta)) and not event.text:
+        if isinstance(event, _TEXTS) and not event.text:
             raise AssertionError(f"events() gave an empty {type(event).__name__}; leave it out")
         if has_finished and not isinstance(event, _AFTER_THE_END):
-            raise AssertionError(f"{event!r} came after Finished; only UsageSeen and ModelSeen may")
+            raise AssertionError(
+                f"{event!r} came after Finished; only UsageSeen, ModelSeen and RawEvent may"
+            )
         has_finished = has_finished or isinstance(event, Finished)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -21,7 +21,18 @@ from greenroom.actors.understudy.mind import decide
 from greenroom.actors.understudy.requests import array, obj
 from greenroom.actors.understudy.turn import text_of
 
-__all__ = ["CREATED", "FINGERPRINT", "MODEL", "Completion", "complete", "encoded", "events"]
+__all__ = [
+    "CREATED",
+    "FINGERPRINT",
+    "MODEL",
+    "Completion",
+    "Sent",
+    "complete",
+    "encoded",
+    "events",
+    "faulty",
+    "fragments",
+]
 
 #: The name of the one model; it says what it is.
 MODEL = "understudy-rules-1"
@@ -57,8 +68,8 @@ class Completion:
     @property
     def usage(self) -> dict[str, Any]:
         """The usage object."""
-        fragments = sum(1 + len(_fragments(call)) for call in self.calls)
-        completion_tokens = len(self.pieces) + fragments
+        of_calls = sum(1 + len(fragments(call)) for call in self.calls)
+        completion_tokens = len(self.pieces) + of_calls
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": completion_tokens,
@@ -106,7 +117,7 @@ class Completion:
             function = {"name": call["function"]["name"], "arguments": ""}
             yield {"tool_calls": [{"index": index, **call, "function": function}]}, 1
         # parallel calls take turns, a fragment each: clients have to sort them by index
-        for row in itertools.zip_longest(*map(_fragments, self.calls)):
+        for row in itertools.zip_longest(*map(fragments, self.calls)):
             for index, fragment in enumerate(row):
                 if fragment is not None:
                     part = {"index": index, "function": {"arguments": fragment}}
@@ -118,7 +129,8 @@ def _pieces(text: str) -> list[str]:
     return re.findall(r"\s*\S{1,8}|\s+$", text)
 
 
-def _fragments(call: dict[str, Any]) -> list[str]:
+def fragments(call: dict[str, Any]) -> list[str]:
+    """Return the arguments of *call* in the pieces in which they are streamed, a token each."""
     return re.findall(r".{1,8}", call["function"]["arguments"], re.DOTALL)
 
 
@@ -126,7 +138,7 @@ def _prompt_tokens(body: dict[str, Any]) -> int:
     tokens = len(_pieces(json.dumps(body["tools"]))) if body.get("tools") else 0
     for message in map(obj, array(body["messages"])):
         tokens += _MESSAGE_TOKENS + len(_pieces(text_of(message)))
-        tokens += sum(1 + len(_fragments(call)) for call in array(message.get("tool_calls")))
+        tokens += sum(1 + len(fragments(call)) for call in array(message.get("tool_calls")))
     return tokens
 
 
@@ -169,16 +181,42 @@ def _cut(calls: tuple[dict[str, Any], ...], most: int) -> tuple[tuple[dict[str, 
     for call in calls:
         if most < 1:
             return tuple(kept), True
-        fragments = _fragments(call)
-        function = {**call["function"], "arguments": "".join(fragments[: most - 1])}
+        pieces = fragments(call)
+        function = {**call["function"], "arguments": "".join(pieces[: most - 1])}
         kept.append({**call, "function": function})
-        most -= 1 + len(fragments)
+        most -= 1 + len(pieces)
     return tuple(kept), most < 0
 
 
 def encoded(value: Any) -> bytes:
     """Return *value* as compact JSON in UTF-8."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@attrs.frozen
+class Sent:
+    """One event of a stream, before anything goes wrong with it."""
+
+    payload: dict[str, Any]
+    """Its data."""
+
+    tokens: int
+    """The tokens that it brings."""
+
+    holder: dict[str, Any]
+    """The part of *payload* that holds its text, if it has one."""
+
+    key: str
+    """The name of the text there."""
+
+    name: str = ""
+    """The event's own name; empty for none."""
+
+    def framed(self, payload: bytes) -> bytes:
+        """Return the event with *payload* as its data."""
+        return (b"event: %s\n" % self.name.encode() if self.name else b"") + (
+            b"data: %s\n\n" % payload
+        )
 
 
 def events(
@@ -192,22 +230,32 @@ def events(
         fault: What is to go wrong with single events.
         include_usage: Whether the event before the last holds the usage.
     """
-    giant = fault.giant
-    for number, (chunk, tokens) in enumerate(completion.chunks(include_usage=include_usage), 1):
+    why = {"message": "the understudy was told to fail", "type": "server_error"}
+    failure = Sent({"error": why | {"param": None, "code": None}}, 0, {}, "")
+    sent: list[Sent] = []
+    for chunk, tokens in completion.chunks(include_usage=include_usage):
         delta = obj(chunk["choices"][0]["delta"]) if chunk["choices"] else {}
-        if giant and delta.get("content"):
-            delta["content"], giant = delta["content"] + " " + "x" * (giant - 1), 0
-        payload = encoded(chunk)
+        sent.append(Sent(chunk, tokens, delta, "content"))
+    yield from faulty(sent, fault, failure)
+    if not fault.no_done and not (fault.error and fault.error <= len(sent)):
+        yield b"data: [DONE]\n\n", 0
+
+
+def faulty(sent: Iterable[Sent], fault: Fault, failure: Sent) -> Iterator[tuple[bytes, int]]:
+    """Yield *sent* as bytes, each with its tokens, as *fault* has them; *failure* is its error."""
+    giant = fault.giant
+    for number, event in enumerate(sent, 1):
+        holder, key = event.holder, event.key
+        if giant and holder.get(key):
+            holder[key], giant = holder[key] + " " + "x" * (giant - 1), 0
+        payload = encoded(event.payload)
         if number == fault.error:
-            error = {"message": "the understudy was told to fail", "type": "server_error"}
-            yield b"data: %s\n\n" % encoded({"error": error | {"param": None, "code": None}}), 0
+            yield failure.framed(encoded(failure.payload)), 0
             return
         if number == fault.malformed:
             payload = payload[: len(payload) // 2]
         if number == fault.truncate_utf8:
-            delta["content"] = (delta.get("content") or "") + "\u20ac"
-            before, _, after = encoded(chunk).rpartition("\u20ac".encode())
+            holder[key] = (holder.get(key) or "") + "\u20ac"
+            before, _, after = encoded(event.payload).rpartition("\u20ac".encode())
             payload = before + "\u20ac".encode()[:2] + after
-        yield b"data: %s\n\n" % payload, tokens
-    if not fault.no_done:
-        yield b"data: [DONE]\n\n", 0
+        yield event.framed(payload), event.tokens

@@ -2,8 +2,8 @@
 Faults on demand: a small language that tells the understudy how to misbehave.
 
 A script is clauses joined by ``;``. Some clauses say what goes wrong, the others to which requests
-it happens; requests to ``/v1/chat/completions`` are counted from 1 over the life of the server. A
-server may have several scripts: a request gets the first one that applies to it.
+it happens; requests for completions, by either API, are counted from 1 over the life of the
+server. A server may have several scripts: a request gets the first one that applies to it.
 
 =====================  ==========================================================================
 clause                 what happens
@@ -19,7 +19,7 @@ clause                 what happens
 ``truncate-utf8@EVENT``  that event holds a character cut in half
 ``error@EVENT``        that event is an error, and the stream ends with it
 ``giant=SIZE``         the first event with text grows by SIZE bytes (``64kB``, ``10MB``)
-``no-done``            the stream ends without ``data: [DONE]``
+``no-done``            the stream ends without ``data: [DONE]``, or its last event for responses
 ``hang-close``         after ``[DONE]`` neither the end of the body nor of the connection comes
 ``nth=NUMBER``         only from that request on (and only that one, unless ``times`` is given)
 ``times=NUMBER``       only that many requests

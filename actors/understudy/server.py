@@ -6,6 +6,7 @@ one connection over any `trio.abc.Stream`, in virtual time too; `open_understudy
 
 =============================  ===================================================
 ``POST /v1/chat/completions``  a completion, streamed or whole
+``POST /v1/responses``         the same for the Responses API
 ``GET /v1/models``             the one model; ``/v1/models/NAME`` for itself
 ``GET /understudy/statistics``  the counts of `Statistics`, this connection included
 ``GET /``                      what this is
@@ -16,14 +17,21 @@ import hmac
 import json
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
 import trio
 
-from greenroom.actors.understudy.completions import CREATED, MODEL, complete, encoded, events
+from greenroom.actors.understudy.completions import (
+    CREATED,
+    MODEL,
+    Completion,
+    complete,
+    encoded,
+    events,
+)
 from greenroom.actors.understudy.connection import (
     JSON,
     Connection,
@@ -33,7 +41,8 @@ from greenroom.actors.understudy.connection import (
     Request,
 )
 from greenroom.actors.understudy.faults import Fault, fault_for, parse_fault
-from greenroom.actors.understudy.requests import obj, problems
+from greenroom.actors.understudy.requests import Problem, obj, problems
+from greenroom.actors.understudy.responses import as_chat, response_events, whole_response
 from greenroom.runtime import bare
 
 __all__ = ["Statistics", "Understudy", "banner", "open_understudy"]
@@ -175,9 +184,9 @@ class Understudy:
 
     async def _answer(self, connection: Connection, request: Request) -> bool:
         """Answer *request*; tell whether the response came to its end."""
-        is_completion = request.path == "/v1/chat/completions" and request.method == "POST"
-        if is_completion and self._is_authorized(request):
-            return await self._complete(connection, request.body)
+        api = _APIS.get(request.path)
+        if api is not None and request.method == "POST" and self._is_authorized(request):
+            return await self._complete(connection, api, request.body)
         status, body, headers = self._plain(request)
         await connection.respond(status, body, headers, head_only=request.method == "HEAD")
         return True
@@ -200,7 +209,7 @@ class Understudy:
         if request.path.startswith("/v1/") and not self._is_authorized(request):
             why = "Incorrect API key provided; send it as 'Authorization: Bearer KEY'."
             return 401, _error(why, invalid, code="invalid_api_key"), [JSON]
-        is_completion = request.path == "/v1/chat/completions"
+        is_completion = request.path in _APIS
         if is_completion or (request.path in pages and request.method not in ("GET", "HEAD")):
             allowed = "POST" if is_completion else "GET, HEAD"
             why = f"Method {request.method} is not allowed here; use {allowed}."
@@ -212,7 +221,7 @@ class Understudy:
             return 404, _no_such_model(request.path.removeprefix("/v1/models/")), [JSON]
         return 404, _error(f"Invalid URL ({request.method} {request.path})", invalid), [JSON]
 
-    async def _complete(self, connection: Connection, raw: bytes) -> bool:
+    async def _complete(self, connection: Connection, api: "_API", raw: bytes) -> bool:
         """Answer a request for a completion, with its fault; tell whether it came to its end."""
         self._completions += 1
         fault = fault_for(self._faults, self._completions)
@@ -230,16 +239,16 @@ class Understudy:
                 kind = "rate_limit_error" if fault.status == 429 else kind
                 await connection.respond(fault.status, _error(why, kind), headers, cut=fault.cut)
                 return
-            body, status, refusal = _checked(raw)
+            body, status, refusal = _checked(raw, api)
             if refusal:
                 await connection.respond(status, refusal, headers, cut=fault.cut)
             elif body.get("stream"):
                 headers[0] = ("content-type", "text/event-stream; charset=utf-8")
                 streaming = True
                 self._counts["streams_running"] += 1
-                await self._stream(connection, body, fault, headers)
+                await self._stream(connection, api, body, fault, headers)
             else:
-                await self._whole(connection, body, fault, headers)
+                await self._whole(connection, api, body, fault, headers)
 
         try:
             is_done = await connection.while_present(respond)
@@ -253,12 +262,16 @@ class Understudy:
         return is_done
 
     async def _stream(
-        self, connection: Connection, body: dict[str, Any], fault: Fault, headers: Headers
+        self,
+        connection: Connection,
+        api: "_API",
+        body: dict[str, Any],
+        fault: Fault,
+        headers: Headers,
     ) -> None:
-        usage = bool(obj(body.get("stream_options")).get("include_usage"))
         await connection.start(200, [*headers, ("cache-control", "no-cache")], fault.cut)
         begun, sent = trio.current_time(), 0
-        parts = list(events(complete(body), fault, include_usage=usage))
+        parts = list(api.events(body, fault))
         for number, (data, tokens) in enumerate(parts):
             if number == fault.stall:
                 await trio.sleep_forever()
@@ -272,12 +285,17 @@ class Understudy:
             await trio.sleep_forever()
 
     async def _whole(
-        self, connection: Connection, body: dict[str, Any], fault: Fault, headers: Headers
+        self,
+        connection: Connection,
+        api: "_API",
+        body: dict[str, Any],
+        fault: Fault,
+        headers: Headers,
     ) -> None:
         completion = complete(body)
         tokens: int = completion.usage["completion_tokens"]
         await _pause(tokens / self._pace)
-        await connection.respond(200, encoded(completion.whole()), headers, cut=fault.cut)
+        await connection.respond(200, encoded(api.whole(completion)), headers, cut=fault.cut)
         self._counts["tokens_sent"] += tokens
 
 
@@ -304,11 +322,38 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _checked(raw: bytes) -> tuple[dict[str, Any], int, bytes]:
-    """Return the request, or the status and body that refuse it."""
+@attrs.frozen
+class _API:
+    """One of the two APIs: what differs between them, all else is the same."""
+
+    read: Callable[[Any], tuple[Any, list[Problem]]]
+    """Makes a chat completion request of a request, and says what is wrong with it alone."""
+    events: Callable[[dict[str, Any], Fault], Iterator[tuple[bytes, int]]]
+    """Answers such a request with a stream."""
+    whole: Callable[[Completion], dict[str, Any]]
+    """Makes an answer in one piece."""
+
+
+def _chat_events(body: dict[str, Any], fault: Fault) -> Iterator[tuple[bytes, int]]:
+    usage = bool(obj(body.get("stream_options")).get("include_usage"))
+    return events(complete(body), fault, include_usage=usage)
+
+
+_APIS = {
+    "/v1/chat/completions": _API(lambda body: (body, []), _chat_events, Completion.whole),
+    "/v1/responses": _API(
+        lambda body: as_chat(obj(body)),
+        lambda body, fault: response_events(complete(body), fault),
+        whole_response,
+    ),
+}
+
+
+def _checked(raw: bytes, api: _API) -> tuple[dict[str, Any], int, bytes]:
+    """Return the chat completion request, or the status and body that refuse it."""
     try:
-        body = json.loads(raw.decode(), parse_constant=_refuse_constant)
-        found = problems(body)
+        body, found = api.read(json.loads(raw.decode(), parse_constant=_refuse_constant))
+        found = [*found, *problems(body)]
         encoded(body)  # a lone surrogate is JSON, but nothing that could be sent back
     except (ValueError, RecursionError):
         why = "We could not parse the JSON body of your request: it must be JSON in UTF-8."

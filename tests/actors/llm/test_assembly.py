@@ -327,6 +327,34 @@ def test_any_legal_cut_numbering_and_mixing_gives_the_same_calls(
         assert (start.id, start.name) == (made[start.index].id, made[start.index].name)
 
 
+@given(
+    st.lists(_call, min_size=1, max_size=5),
+    st.lists(st.integers(-(2**63), 2**63), min_size=5, max_size=5, unique=True),
+    st.randoms(use_true_random=False),
+)
+def test_cutting_mixing_and_numbering_anew_changes_nothing(
+    calls: list[tuple[str, str]], numbers: list[int], random: random.Random
+) -> None:
+    """A stream and any other that says the same - finer, mixed, renumbered - give equal calls (66)."""
+    begun = [F(at, f"id-{at}", name) for at, (name, _) in enumerate(calls)]
+    plain = assembled(
+        tuple(begun), *((F(at, None, "", arguments),) for at, (_, arguments) in enumerate(calls))
+    )
+    lanes = [
+        [F(numbers[at], None, "", piece) for part in cut(arguments, random) for piece in part]
+        for at, (_, arguments) in enumerate(calls)
+    ]
+    order = [at for at, lane in enumerate(lanes) for _ in lane]
+    random.shuffle(order)
+    mixed: list[Delta] = [tuple(F(numbers[at], one.id, one.name) for at, one in enumerate(begun))]
+    for at in order:
+        more = (lanes[at].pop(0),)
+        mixed[-1:] = [mixed[-1] + more] if random.random() < 0.5 else [mixed[-1], more]
+
+    assert assembled(*mixed) == plain
+    assert [(call.name, call.arguments) for call in plain] == calls
+
+
 @given(st.lists(_call, min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_calls_without_index_and_id_are_told_apart_by_whole_arguments(
     calls: list[tuple[str, str]], random: random.Random

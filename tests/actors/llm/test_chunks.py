@@ -12,27 +12,38 @@ from greenroom.actors.llm import (
     Category,
     Event,
     Finished,
+    LogprobsDelta,
     ModelSeen,
+    Profile,
     ProviderError,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
+    TokenLogprob,
+    TranscriptDelta,
     Usage,
     UsageSeen,
 )
 from greenroom.actors.llm.chunks import ChunkReader
 
 
-def begun(*reasoning: str) -> ChunkReader:
+def begun(*reasoning: str, **dialect: Any) -> ChunkReader:
     """Return a reader that has read its first chunk."""
-    reader = ChunkReader("acme", reasoning or ("reasoning_content", "reasoning"))
+    if reasoning:
+        dialect["reasoning"] = reasoning
+    reader = ChunkReader(Profile(name="acme", **dialect))
     assert reader.read(b'{"model":"m"}') == [ModelSeen("m")]
     return reader
 
 
+def encoded(payload: Any) -> bytes:
+    """Return *payload* as JSON."""
+    return json.dumps(payload).encode()
+
+
 def read(payload: Any) -> list[Event]:
     """Return the events of *payload* in mid-stream."""
-    return begun().read(json.dumps(payload).encode())
+    return begun().read(encoded(payload))
 
 
 def delta(**fields: Any) -> dict[str, Any]:
@@ -56,6 +67,20 @@ def delta(**fields: Any) -> dict[str, Any]:
         (delta(reasoning="hm", reasoning_content="hm"), [ReasoningDelta("hm")]),
         (delta(content="hi", unknown={"a": [1]}, logprobs=None), [TextDelta("hi")]),
         ({"choices": [{"index": 1, "delta": {"content": "other"}}]}, []),
+        (delta(audio={"transcript": "hi", "data": "AAAA"}), [TranscriptDelta("hi")]),
+        (delta(audio={"id": "audio_1", "expires_at": 1}), []),
+        # Mistral's parts: reasoning, text, and kinds that we don't know.
+        (
+            delta(
+                content=[
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+                    {"type": "text", "text": "hi"},
+                    {"type": "reference", "reference_ids": [1]},
+                ]
+            ),
+            [ReasoningDelta("hm"), TextDelta("hi")],
+        ),
+        (delta(content=[{"thinking": "hm"}]), [ReasoningDelta("hm")]),
         (delta(tool_calls=None), []),
         (delta(tool_calls=[]), []),
         (delta(tool_calls=[{"index": 0, "function": None}]), [CallFragment(0)]),
@@ -117,7 +142,7 @@ def test_a_chunk_says_what_it_holds(payload: Any, events: list[Event]) -> None:
 
 def test_the_first_chunk_is_an_event_whatever_it_holds() -> None:
     """A role alone is the first chunk, with or without a model's name (case 12)."""
-    reader = ChunkReader("acme", ())
+    reader = ChunkReader(Profile(name="acme"))
 
     assert reader.read(b'{"choices":[{"delta":{"role":"assistant"}}]}') == [ModelSeen("")]
     assert reader.read(b'{"choices":[]}') == []
@@ -131,6 +156,73 @@ def test_the_profile_says_where_reasoning_stands() -> None:
 
     assert begun("reasoning_content").read(payload) == [ReasoningDelta("b")]
     assert begun("reasoning").read(payload) == [ReasoningDelta("a")]
+
+
+def logprobs(**sent: Any) -> list[Event]:
+    """Return the events of a delta with *sent* as its log probabilities."""
+    choice = {"delta": {"content": "hi"}, "logprobs": sent}
+    return read({"choices": [choice]})
+
+
+def test_log_probabilities_follow_their_delta() -> None:
+    """Those of the content and of a refusal are read, with the alternatives that were asked for."""
+    top = [{"token": "hi", "logprob": -0.1, "bytes": [1]}, {"token": "ho", "logprob": -2}]
+    token = TokenLogprob("hi", -0.1, (TokenLogprob("hi", -0.1), TokenLogprob("ho", -2.0)))
+
+    assert logprobs(content=[{"token": "hi", "logprob": -0.1, "top_logprobs": top}]) == [
+        TextDelta("hi"),
+        LogprobsDelta((token,)),
+    ]
+    assert logprobs(content=None, refusal=[{"token": "no", "logprob": -1}])[1:] == [
+        LogprobsDelta((TokenLogprob("no", -1.0),))
+    ]
+    assert logprobs(content=[]) == [TextDelta("hi")]
+
+
+def test_log_probabilities_of_another_form_break_nothing() -> None:
+    """Servers with a form of their own are read without them; `RawEvent` has them."""
+    assert logprobs(tokens=["hi"], token_logprobs=[-0.1]) == [TextDelta("hi")]
+    assert logprobs(content={"hi": -0.1}) == [TextDelta("hi")]
+
+
+def test_tags_are_reasoning_where_the_profile_says_so() -> None:
+    """What may yet become a tag is held until the finish, and comes before it."""
+    reader = begun(think_tags=("<think>", "</think>"))
+    pieces = ["<th", "ink>hm</think>", "hi", "<"]
+    events = [event for text in pieces for event in reader.read(encoded(delta(content=text)))]
+
+    assert events == [ReasoningDelta("hm"), TextDelta("hi")]
+    assert reader.read(encoded({"choices": [{"finish_reason": "stop"}]})) == [
+        TextDelta("<"),
+        Finished("stop"),
+    ]
+    assert reader.end() == []
+    assert begun().read(encoded(delta(content="<think>"))) == [TextDelta("<think>")]
+
+
+def test_reasoning_that_is_counted_apart_is_added_to_the_output() -> None:
+    """`Usage.output` includes it, whatever the provider does (the reference's `_token_usage`)."""
+    usage = {
+        "prompt_tokens": 2,
+        "completion_tokens": 3,
+        "total_tokens": 9,
+        "completion_tokens_details": {"reasoning_tokens": 4},
+    }
+
+    assert begun(reasoning_apart=True).read(encoded({"usage": usage})) == [
+        UsageSeen(Usage(input=2, output=7, total=9, reasoning=4))
+    ]
+
+
+def test_a_finish_reason_that_is_repeated_is_told_once() -> None:
+    """Some servers send one with every chunk; no text is lost by it, and a last word counts."""
+    reader = begun()
+    first, last = ({"choices": [{"finish_reason": reason}]} for reason in ("stop", "length"))
+
+    assert reader.read(encoded(first)) == [Finished("stop")]
+    assert reader.read(encoded(first)) == []
+    assert reader.read(encoded(delta(content="more"))) == [TextDelta("more")]
+    assert reader.read(encoded(last)) == [Finished("length")]
 
 
 def test_the_end_mark_finishes_once() -> None:

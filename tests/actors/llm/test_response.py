@@ -12,9 +12,11 @@ from greenroom.actors.llm import (
     Deadline,
     Event,
     Finished,
+    LogprobsDelta,
     ModelSeen,
     ProviderError,
     ProviderTimeout,
+    RawEvent,
     ReasoningDelta,
     RefusalDelta,
     ResponseEnded,
@@ -24,9 +26,11 @@ from greenroom.actors.llm import (
     Status,
     TextDelta,
     Timings,
+    TokenLogprob,
     ToolCall,
     ToolCallsReady,
     ToolCallStarted,
+    TranscriptDelta,
     Usage,
     UsageReported,
     UsageSeen,
@@ -50,6 +54,26 @@ def ended(*events: Event, **ending: Any) -> ResponseEnded:
     end = response.finish(102, **ending)[-1]
     assert isinstance(end, ResponseEnded)
     return end
+
+
+def test_what_is_said_in_audio_is_delivered_text() -> None:
+    """A response of transcripts alone is complete, and its text is what was said (a22)."""
+    end = ended(TranscriptDelta("Good "), TranscriptDelta("day"), Finished("stop"))
+
+    assert (end.status, end.text, end.chunks) == (Status.COMPLETED, "Good day", 2)
+    assert end.timings.first_answer_token == 1
+
+
+def test_raw_events_and_log_probabilities_count_for_nothing() -> None:
+    """They are handed out in their places, and make no token, no text and no status."""
+    raw, likely = RawEvent(b"{}"), LogprobsDelta((TokenLogprob("a", -0.1),))
+    response = reducer()
+
+    assert response.feed((raw, likely, Finished("stop")), 101)[1:] == [raw, likely]
+    assert response.last_token_at is None
+    end = response.finish(102)[-1]
+    assert isinstance(end, ResponseEnded)
+    assert (end.status, end.chunks, end.timings.first_token) == (Status.EMPTY, 0, None)
 
 
 def test_a_response_is_its_frames_in_order() -> None:
