@@ -121,3 +121,17 @@ def test_news_fragments_are_named_for_the_changelog() -> None:
     for fragment in (ROOT / "docs/news").iterdir():
         assert re.fullmatch(rf"\+?\w+\.({types})(\.\d+)?\.md", fragment.name), fragment.name
         assert len(fragment.read_text().splitlines()) == 1, fragment.name
+
+
+def test_the_tests_that_the_table_of_behaviours_names_exist() -> None:
+    """Each row names what holds it, and a test that was renamed is not left behind."""
+    page = (ROOT / "docs" / "model-behaviours.md").read_text()
+    rows = re.findall(r"^\| (a\d+) \|.*\| ([^|]*) \|$", page, re.MULTILINE)
+    code = "\n".join(path.read_text() for path in (ROOT / "tests" / "actors" / "llm").rglob("*.py"))
+
+    assert [row for row, _ in rows] == [f"a{number}" for number in range(1, 32)]
+    for row, held_by in rows:
+        names = re.findall(r"`(test_\w+)`", held_by)
+        assert names, row
+        for name in names:
+            assert f"def {name}(" in code, (row, name)
