@@ -32,6 +32,7 @@ from greenroom.runtime.testing.plan import Plan as Plan
 from greenroom.runtime.testing.plan import PolicyName as PolicyName
 from greenroom.runtime.testing.probe import Probe as Probe
 from greenroom.runtime.testing.probe import ProbeCrash as ProbeCrash
+from greenroom.runtime.testing.report import Aftermath as Aftermath
 from greenroom.runtime.testing.report import Problem as Problem
 from greenroom.runtime.testing.report import Report as Report
 from greenroom.runtime.testing.seam import SeamMismatch as SeamMismatch
@@ -47,6 +48,7 @@ from greenroom.runtime.testing.world import World as World
 __all__ = [
     "LAWS",
     "ActorFactory",
+    "Aftermath",
     "Crashable",
     "EventLog",
     "ExamineReport",

@@ -340,3 +340,18 @@ def test_a_bug_that_only_a_cancel_shows_is_found_and_its_plan_repeats_it() -> No
     assert report.codes == ("HELD",)
     assert again.codes == ("HELD",)
     assert len(report.plan.faults) == 1
+
+
+def test_many_runs_keep_no_more_than_a_few() -> None:
+    """Also of runs that end by Ctrl-C, whose frames outlive them for a moment."""
+    counts: list[int] = []
+
+    async def interrupted(w: World) -> None:
+        await five(w)
+
+    for _ in range(3):
+        for position in range(100):
+            simulate(interrupted, plan=f"cancel(turn)@20 interrupt@{21 + position % 10}")
+        counts.append(len(gc.get_objects()))
+
+    assert counts[2] - counts[1] < 20_000
