@@ -105,6 +105,7 @@ class OpenAIProvider:
         patience: Bounds the connecting, and every wait for bytes by the longest that may be
             right. Who wants the deadlines kept one by one moves a scope, see `Patience.due`.
         raw: Whether every event comes as `RawEvent` too, before what was read from it.
+        service_tier: Sent with every request whose settings say nothing of it.
         max_connections: Responses at once, > 0; more wait their turn.
         max_keepalive: Idle connections kept, >= 0.
         ssl_context: For https; the platform's usual trust by default.
@@ -135,8 +136,9 @@ class OpenAIProvider:
         default_headers: Mapping[str, str] | None = None,
         patience: Patience | None = None,
         raw: bool = False,
-        max_connections: int = 100,
-        max_keepalive: int = 20,
+        service_tier: str | None = None,
+        max_connections: int = 1000,
+        max_keepalive: int = 100,
         ssl_context: ssl.SSLContext | None = None,
         dial: Dial = dial,
         http_client: Any = None,
@@ -157,6 +159,7 @@ class OpenAIProvider:
         self.profile = _profile(profile, base_url)
         self.patience = Patience() if patience is None else patience
         self._raw = raw
+        self._service_tier = service_tier
         key = "" if client is not None else _key(api_key, self.profile)
         self._headers: dict[str, str | openai.Omit] = {}
         if client is None:
@@ -238,6 +241,8 @@ class OpenAIProvider:
     async def _post(self, path: str, body: dict[str, Any], reader: EventReader) -> OpenAIStream:
         """Send *body* to *path* of the API; *reader* makes events of what comes."""
         model = str(body["model"])
+        if self._service_tier is not None:
+            body.setdefault("service_tier", self._service_tier)
 
         def post() -> Awaitable[object]:
             return self._client.post(

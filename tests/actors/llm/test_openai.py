@@ -904,3 +904,23 @@ def test_the_sdk_makes_requests_as_this_module_expects() -> None:
 
     assert hasattr(client, "_platform")
     assert Profile.for_base_url(str(client.base_url)).name == "openai"
+
+
+@pytest.mark.parametrize(
+    ("settings", "tier"),
+    [
+        (Settings(model="m"), "flex"),
+        (Settings(model="m", service_tier="priority"), "priority"),
+        (Settings(model="m", service_tier=None), None),
+    ],
+)
+async def test_the_service_tier_of_the_provider_is_for_settings_that_name_none(
+    settings: Settings, tier: str | None, autojump_clock: trio.testing.MockClock
+) -> None:
+    """What a request says itself counts (a6)."""
+    _, failure, server = await ask(
+        sends(CHUNKED + finish("stop") + DONE + END), settings=settings, service_tier="flex"
+    )
+
+    assert failure is None
+    assert server.body["service_tier"] == tier
