@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check $(PARTS) fmt bench torture matrix mutants links news build clean dev
+.PHONY: help demo test coverage check $(PARTS) fmt bench soak torture matrix mutants links news build clean dev
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,9 +74,13 @@ examples: $(TEST) ## Run each example as a program and compare what it prints wi
 		else echo "FAILED $$program"; failed=1; fi; \
 	done; exit $$failed
 
-bench: $(DEV) ## Print the speed of runtime and test kit, as ratios and rates with their goals
+bench: $(DEV) ## Print the speed of runtime, test kit and model streams, as ratios and rates with their goals
 	@$(BIN)/python tests/bench/table.py
 	@$(BIN)/python tests/bench/bench_testing.py
+	@$(BIN)/python tests/bench/bench_llm.py
+
+soak: $(TEST) ## Cancel model streams at random and look what is left (long): make soak MINUTES=10
+	$(BIN)/python -m tests.actors.llm.soak $(or $(MINUTES),10)
 
 ## -- Checking it
 

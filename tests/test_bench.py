@@ -3,11 +3,12 @@
 import hashlib
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.bench import bench_runtime, table
+from tests.bench import bench_llm, bench_runtime, llm_ways, table
 
 PROGRAMS = [program for row in table.ROWS.values() for program in row]
 
@@ -113,3 +114,23 @@ def test_an_unknown_row_is_named(
         table.main()
 
     assert "no row is named tel; there are: tell, tell_nowait" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_each_way_of_ours_reads_a_whole_answer(tls: bool) -> None:
+    """What is divided by is read to its end, and the first text is told of once."""
+    firsts: list[str] = []
+    with llm_ways.serving() as server:
+        at = server.at(5, 2, tls=tls)
+        for name in ("stream", "actor") if tls else ("stream", "actor", "raw"):
+            async with llm_ways.WAYS[name](at) as read:
+                assert await read(partial(firsts.append, name)) == 5
+    assert firsts == ["stream", "actor"] if tls else ["stream", "actor", "raw"]
+
+
+@pytest.mark.parametrize(("sdk", "said"), [(30.0, "ok"), (29.0, "short")])
+def test_a_stream_has_its_goals(sdk: float, said: str) -> None:
+    """A goal is held against the median of the rounds' ratios."""
+    rounds = [{"SDK": each, "stream": 2.0} for each in (sdk, 10.0, 90.0)]
+
+    assert bench_llm.times_less(15).line(rounds).split()[-1] == said

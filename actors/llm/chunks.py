@@ -29,29 +29,29 @@ from greenroom.actors.llm.thinking import ThinkSplitter
 __all__ = ["ChunkReader", "Logprob", "logprobs_of"]
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | dict[str, Any] | None = None
 
 
-class _Call(msgspec.Struct):
+class _Call(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, gc=False):
     """A part of a content; Mistral's reasoning is one of type ``thinking``, with parts of its own."""
 
     text: str | None = None
     thinking: "str | list[_Part] | None" = None
 
 
-class _Audio(msgspec.Struct):
+class _Audio(msgspec.Struct, gc=False):
     transcript: str | None = None
 
 
-class Logprob(msgspec.Struct):
+class Logprob(msgspec.Struct, gc=False):
     """The log probability of a token, as both APIs send it."""
 
     token: str
@@ -59,12 +59,12 @@ class Logprob(msgspec.Struct):
     top_logprobs: "list[Logprob] | None" = None
 
 
-class _Logprobs(msgspec.Struct):
+class _Logprobs(msgspec.Struct, gc=False):
     content: list[Logprob] | None = None
     refusal: list[Logprob] | None = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: str | list[_Part] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -73,7 +73,7 @@ class _Delta(msgspec.Struct):
     audio: _Audio | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int | None = None
     delta: _Delta | None = None
     finish_reason: str | None = None
@@ -81,18 +81,18 @@ class _Choice(msgspec.Struct):
     logprobs: Any = None
 
 
-class _InputDetails(msgspec.Struct):
+class _InputDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     audio_tokens: int | None = None
 
 
-class _OutputDetails(msgspec.Struct):
+class _OutputDetails(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
     audio_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
@@ -102,14 +102,14 @@ class _Usage(msgspec.Struct):
     prompt_cache_hit_tokens: int | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     model: str | None = None
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: Any = None
 
 
-_decoder = msgspec.json.Decoder(_Chunk)
+_decode = msgspec.json.Decoder(_Chunk).decode
 
 _Text: TypeAlias = TextDelta | ReasoningDelta
 
@@ -165,15 +165,11 @@ class ChunkReader:
         self.payload = payload
         if name == b"error":
             raise self.failure(payload)
-        if payload.strip() == b"[DONE]":
-            self.is_done = True
-            if self.is_finished:
-                return []
-            self.is_finished = True
-            return [*self.end(), Finished(None)]
         try:
-            chunk = _decoder.decode(payload)
+            chunk = _decode(payload)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            if payload.strip() == b"[DONE]":  # looked for here, since it comes but once
+                return self._finish()
             raise ProviderError(
                 f"{self._provider} sent an event that is no chat completion chunk ({error}): "
                 f"{payload[:80].decode('utf-8', 'replace')!r}",
@@ -206,15 +202,26 @@ class ChunkReader:
             category=categorize(None, code, kind),
         )
 
+    def _finish(self) -> list[Event]:
+        self.is_done = True
+        if self.is_finished:
+            return []
+        self.is_finished = True
+        return [*self.end(), Finished(None)]
+
     def _read_choice(self, choice: _Choice, events: list[Event]) -> None:
         delta = choice.delta
         if delta is not None:
-            for name in self._profile.reasoning:
-                if text := getattr(delta, name):
-                    events.append(ReasoningDelta(text))
-                    break
-            if delta.content:
-                self._read_content(delta.content, events)
+            if delta.reasoning_content or delta.reasoning:
+                for name in self._profile.reasoning:
+                    if text := getattr(delta, name):
+                        events.append(ReasoningDelta(text))
+                        break
+            if content := delta.content:
+                if isinstance(content, str) and self._splitter is None:
+                    events.append(TextDelta(content))  # nearly every chunk is this
+                else:
+                    self._read_content(content, events)
             if delta.refusal:
                 events.append(RefusalDelta(delta.refusal))
             if delta.audio is not None and delta.audio.transcript:

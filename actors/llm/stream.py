@@ -145,11 +145,12 @@ class OpenAIStream:
 
     def _read(self, data: bytes, events: list[Event]) -> None:
         """Append what *data* completes, up to the end or to what is wrong with it."""
+        reader = self._reader
         try:
             for name, payload in self._splitter.feed(data):
-                if self._raw and payload != b"[DONE]" and not self._reader.is_done:
+                if self._raw and payload != b"[DONE]" and not reader.is_done:
                     events.append(RawEvent(payload))
-                events += self._reader.read(payload, name)
+                events += reader.read(payload, name)
         except EventTooLarge as error:
             failure = ProviderError(f"{self._provider}: {error}", category=Category.MALFORMED)
             failure.__cause__ = error
