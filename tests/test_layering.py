@@ -51,7 +51,7 @@ ROWS = {
     ),
     "actors": (
         *("wire", "llm", "tools", "agent", "__init__"),
-        *("understudy", "telemetry", "serve", "testing", "demo", "cli"),
+        *("understudy", "local", "telemetry", "serve", "testing", "demo", "cli"),
     ),
 }
 

@@ -28,7 +28,7 @@ OF_EXTRAS = (
 # Import names of what the extras bring and the core does not; None in sys.modules bars them.
 EXTRAS = (
     *("cyclopts", "rich", "httpx", "hypothesis", "pytest", "sybil", "trustme", "coverage"),
-    *("fastapi", "hypercorn", "starlette", "trio_asyncio", "uvicorn"),
+    *("fastapi", "hypercorn", "llama_cpp", "starlette", "trio_asyncio", "uvicorn"),
 )
 
 

@@ -58,6 +58,15 @@ UseUnderstudy: TypeAlias = Annotated[
         help="Use the understudy that comes along, whatever key is set.",
     ),
 ]
+UseLocal: TypeAlias = Annotated[
+    bool,
+    Parameter(
+        name="--local",
+        negative="",
+        show_default=False,
+        help="Run a model on this machine, see make demo-local; --model may be a GGUF file then.",
+    ),
+]
 Pace: TypeAlias = Annotated[
     float | None, Parameter(help="Tokens a second that the understudy speaks; inf for at once.")
 ]
@@ -78,6 +87,7 @@ def demo(
     base_url: BaseUrl = None,
     key_variable: KeyVariable = None,
     understudy: UseUnderstudy = False,
+    local: UseLocal = False,
     pace: Pace = None,
     tool_delay: ToolDelay = 0.0,
     debug: Debug = False,
@@ -91,7 +101,12 @@ def demo(
     from greenroom.actors.cli.model import ModelOptions
 
     options = ModelOptions(
-        model=model, base_url=base_url, api_key_env=key_variable, understudy=understudy, pace=pace
+        model=model,
+        base_url=base_url,
+        api_key_env=key_variable,
+        understudy=understudy,
+        local=local,
+        pace=pace,
     )
     delay = _not_negative("--tool-delay", tool_delay)
     return _Job(
@@ -106,6 +121,7 @@ def chat(
     base_url: BaseUrl = None,
     key_variable: KeyVariable = None,
     understudy: UseUnderstudy = False,
+    local: UseLocal = False,
     instructions: Annotated[
         str, Parameter(help="System prompt of an agent of your own.", show_default=False)
     ] = "",
@@ -130,7 +146,12 @@ def chat(
     from greenroom.actors.cli.model import ModelOptions
 
     options = ModelOptions(
-        model=model, base_url=base_url, api_key_env=key_variable, understudy=understudy, pace=pace
+        model=model,
+        base_url=base_url,
+        api_key_env=key_variable,
+        understudy=understudy,
+        local=local,
+        pace=pace,
     )
     return _Job(
         functools.partial(

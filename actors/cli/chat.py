@@ -110,7 +110,7 @@ async def chat(
         raise CommandError("--instructions are for one agent; leave out --team", 2)
     screen = Screen()
     interrupts.last_resort.append(screen.restore)
-    async with open_model(options, screen.headline) as model, open_runtime() as runtime:
+    async with open_model(options, screen) as model, open_runtime() as runtime:
         if screen.is_live:
             screen.line("Write /help for commands; Ctrl-C interrupts a turn.", "dim")
         llm = await runtime.spawn(LLM, model.provider, model.settings, name="model")

@@ -40,7 +40,7 @@ async def demo(
     interrupts.last_resort.append(screen.restore)
     timeline = Timeline()
     async with (
-        open_model(options, screen.headline) as model,
+        open_model(options, screen) as model,
         open_runtime(observers=[timeline.observe]) as runtime,
     ):
         screen.line()
