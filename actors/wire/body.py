@@ -101,7 +101,7 @@ class ChunkedDecoder:
         self.rest = b""
         self._held = b""  # an incomplete size line, or trailers without their end
         self._size_line = _FIRST_SIZE  # what the next one looks like
-        self._left = 0  # bytes of the current chunk that are to come
+        self._left: int = 0  # bytes of the current chunk that are to come
         # What `_NEXT_SIZE` made of lines before, by the line with the CRLF at both its ends: looking
         # there takes half the time of matching, and there is a line for each token.
         self._known: dict[bytes, int] = {}

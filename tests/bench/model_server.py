@@ -28,7 +28,7 @@ HEAD: Final = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
 )
-#: Bytes of JSON in each chunk, as many as OpenAI sends on the average.
+#: Bytes of JSON in each chunk.
 SIZE: Final = 283
 # Shorter pauses are slept, without a look whether the client is there still.
 _SHORT: Final = 0.01
@@ -43,7 +43,7 @@ def data(payload: bytes) -> bytes:
 
 
 def chunk(content: str | None, finish_reason: str | None = None) -> bytes:
-    """Return the JSON of a chunk as OpenAI sends it, padded to `SIZE`."""
+    """Return the JSON of a chunk with OpenAI's fields, padded to `SIZE`."""
     delta = {} if content is None else {"content": content}
     fields = {
         "id": "chatcmpl-CdE1f2G3h4J5k6L7m8N9p0Q1r2S3t",

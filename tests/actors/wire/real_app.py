@@ -10,7 +10,7 @@ import logging
 import sys
 import warnings
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import hypercorn.trio
 import trio
@@ -44,6 +44,10 @@ async def fixed(receive: Any, send: Any, *headers: tuple[bytes, bytes]) -> None:
     length = (b"content-length", b"%d" % len(FIXED))
     await start(send, 200, length, (b"content-type", b"text/plain"), *headers)
     await end(send, FIXED)
+
+
+async def last(receive: Any, send: Any) -> None:
+    await fixed(receive, send, (b"connection", b"close"))
 
 
 async def events(receive: Any, send: Any) -> None:
@@ -91,7 +95,7 @@ _ANSWERS: dict[str, Any] = {
     "/digest": digest,
     "/refuse": refuse,
     "/nothing": nothing,
-    "/last": lambda receive, send: fixed(receive, send, (b"connection", b"close")),
+    "/last": last,
 }
 
 
@@ -102,7 +106,7 @@ async def main(*certified: str) -> None:
     config.certfile, config.keyfile = certified
     config.keep_alive_timeout = 30
     config.errorlog = logging.getLogger("quiet")
-    serve: Any = hypercorn.trio.serve
+    serve = cast("Any", hypercorn.trio).serve
     async with trio.open_nursery() as nursery:
         bound = await nursery.start(partial(serve, app, config))
         ports = {address.split(":")[0]: int(address.rsplit(":", 1)[1]) for address in bound}
