@@ -27,34 +27,17 @@ from greenroom.actors.agent.frames import (
 from greenroom.actors.agent.transcript import Phase, Transcript
 from greenroom.actors.llm.context import Context, ToolCall, ToolSpec
 from greenroom.actors.llm.frames import (
+    DELTAS,
     Generate,
-    LogprobsDelta,
-    RawEvent,
-    ReasoningDelta,
-    RefusalDelta,
     ResponseEnded,
     ResponseFrame,
     Status,
-    TextDelta,
-    ToolCallStarted,
-    TranscriptDelta,
 )
 from greenroom.actors.llm.settings import Settings
 from greenroom.actors.tools.frames import Dispatch, DispatchFrame, ToolResult
 from greenroom.runtime import ActorStopped, IllegalMove, Ref, ReplyStream, RequestError
 
 __all__ = ["Sink", "Turn", "Unheard"]
-
-# What an asker that left may miss: the rest goes out again, see `Turn.__exit__`.
-_DELTAS = (
-    TextDelta,
-    ReasoningDelta,
-    RefusalDelta,
-    TranscriptDelta,
-    LogprobsDelta,
-    RawEvent,
-    ToolCallStarted,
-)
 
 _OUTCOMES = {
     Status.COMPLETED: Outcome.ANSWERED,
@@ -253,7 +236,7 @@ class Turn:
         self._transcript.feed(frame)
         if isinstance(frame, HandedOff):
             self.owner = frame.to
-        if not isinstance(frame, _DELTAS):
+        if not isinstance(frame, DELTAS):  # of those an asker that left may miss some
             self._must_see.append((number, frame))
 
     def _feed_untaken(self, stream: ReplyStream[Any]) -> None:

@@ -22,17 +22,12 @@ from greenroom.actors.cli.wording import (
     values_of,
 )
 from greenroom.actors.llm.frames import (
+    DELTAS,
     Generate,
-    LogprobsDelta,
-    RawEvent,
-    ReasoningDelta,
-    RefusalDelta,
     ResponseEnded,
     ResponseStarted,
-    TextDelta,
     ToolCallsReady,
     ToolCallStarted,
-    TranscriptDelta,
     UsageReported,
 )
 from greenroom.actors.tools import Dispatch, ToolResult, ToolStarted
@@ -49,16 +44,6 @@ __all__ = ["Row", "Timeline"]
 
 MOST_ROWS: Final = 1_000
 _MOST_REMEMBERED: Final = 256  # emitted frames, by which one that is passed on is known
-
-_DELTAS = (
-    TextDelta,
-    ReasoningDelta,
-    RefusalDelta,
-    TranscriptDelta,
-    LogprobsDelta,
-    RawEvent,
-    ToolCallStarted,
-)
 
 
 @attrs.define
@@ -123,7 +108,7 @@ class Timeline:
         if len(self._emitted) > _MOST_REMEMBERED:
             del self._emitted[next(iter(self._emitted))]
         last = self._last.get((actor, number))
-        if last is not None and last.what == _name(frame) and isinstance(frame, _DELTAS):
+        if last is not None and last.what == _name(frame) and isinstance(frame, DELTAS):
             last.count += 1
             last.detail = f"over {seconds(at - last.at)}"
             return

@@ -6,6 +6,7 @@ is all that `Retry` and `Fallback` differ in. `Attempted` is the stream that doe
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -18,14 +19,22 @@ from greenroom.actors.llm.patience import Deadline
 from greenroom.actors.llm.provider import (
     AttemptFailed,
     Event,
-    Finished,
     Provider,
     ProviderStream,
-    is_token,
+    has_begun,
 )
 from greenroom.actors.llm.settings import Settings
+from greenroom.actors.llm.wrapping import Wrapping
 
-__all__ = ["Attempt", "Attempted", "NextAttempt", "check_seconds", "last_of", "told_of"]
+__all__ = [
+    "Attempt",
+    "Attempted",
+    "Attempting",
+    "NextAttempt",
+    "check_seconds",
+    "last_of",
+    "told_of",
+]
 
 
 @attrs.frozen
@@ -144,7 +153,7 @@ class Attempted:
                 raise ProviderError(
                     "the stream was closed before its first token", category=Category.CONNECTIVITY
                 )
-            self._has_begun = any(is_token(e) or isinstance(e, Finished) for e in events)
+            self._has_begun = has_begun(events)
             return events
         assert scope.cancelled_caught
         raise self._late()
@@ -166,3 +175,17 @@ class Attempted:
         """See `ProviderStream.close`."""
         if self._stream is not None:
             self._stream.close()
+
+
+class Attempting(Wrapping, ABC):
+    """A `Provider` that makes attempts at others; a subclass says which, by `next_attempt`."""
+
+    async def request(self, context: Context, settings: Settings) -> Attempted:
+        """See `Provider.request`; the failure that is raised is the last one."""
+        stream = Attempted(self.next_attempt, context, settings)
+        await stream.begin()
+        return stream
+
+    @abstractmethod
+    def next_attempt(self, failures: Sequence[ProviderError]) -> Attempt | None:
+        """Say what is tried next, see `NextAttempt`."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from greenroom.actors.llm.attempts import Attempt, Attempted, check_seconds
+from greenroom.actors.llm.attempts import Attempt, Attempting, check_seconds
 from greenroom.actors.llm.context import Context
 from greenroom.actors.llm.errors import Category, ProviderError
 from greenroom.actors.llm.provider import Provider, ProviderStream
@@ -16,7 +16,7 @@ __all__ = ["Fallback", "Pinned"]
 _ANY: Final = frozenset(Category)
 
 
-class Fallback(Wrapping):
+class Fallback(Attempting):
     """
     A `Provider` that replays a request on the next one when one fails before the first token.
 
@@ -40,13 +40,8 @@ class Fallback(Wrapping):
         self._within = within
         self._on = frozenset(on)
 
-    async def request(self, context: Context, settings: Settings) -> Attempted:
-        """See `Provider.request`; the failure that is raised is the last one."""
-        stream = Attempted(self._next, context, settings)
-        await stream.begin()
-        return stream
-
-    def _next(self, failures: Sequence[ProviderError]) -> Attempt | None:
+    def next_attempt(self, failures: Sequence[ProviderError]) -> Attempt | None:
+        """Say what is tried next, see `NextAttempt`."""
         number = len(failures)
         if number == len(self.providers) or (failures and failures[-1].category not in self._on):
             return None

@@ -10,7 +10,7 @@ deltas stand `LogprobsDelta` and `RawEvent`, for those who ask for them.
 import json
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -21,6 +21,7 @@ from greenroom.actors.llm.settings import Settings
 from greenroom.runtime import Frame, Refused, Request, StreamRequest, frame
 
 __all__ = [
+    "DELTAS",
     "Complete",
     "Completion",
     "Generate",
@@ -259,6 +260,17 @@ class ResponseEnded(Frame):
     earlier: tuple[str, ...] = attrs.field(kw_only=True, default=())
     """Why each attempt before the one that counts was given up, in order; see `Retry`."""
 
+
+#: What of a response may come any number of times, between its start and its end.
+DELTAS: Final = (
+    TextDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TranscriptDelta,
+    LogprobsDelta,
+    RawEvent,
+    ToolCallStarted,
+)
 
 ResponseFrame: TypeAlias = (
     ResponseStarted

@@ -8,10 +8,9 @@ from greenroom.actors.llm.context import Context
 from greenroom.actors.llm.errors import Category, ProviderError
 from greenroom.actors.llm.provider import (
     Event,
-    Finished,
     Provider,
     ProviderStream,
-    is_token,
+    has_begun,
 )
 from greenroom.actors.llm.settings import Settings
 from greenroom.actors.llm.wrapping import Wrapping
@@ -136,8 +135,7 @@ class _Race:
     ) -> None:
         try:
             runner.stream = await provider.request(self._context, self._settings)
-            has_begun = False
-            while not has_begun:
+            while not has_begun(runner.events):
                 events = await runner.stream.events()
                 if not events:
                     raise ProviderError(
@@ -145,7 +143,6 @@ class _Race:
                         category=Category.CONNECTIVITY,
                     )
                 runner.events += events
-                has_begun = any(is_token(e) or isinstance(e, Finished) for e in events)
         except ProviderError as error:
             runner.error = error
         else:

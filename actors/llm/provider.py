@@ -5,7 +5,8 @@ A provider sends a request and hands back a stream whose close is a plain functi
 nothing of actors; the actor knows nothing of HTTP.
 """
 
-from typing import Protocol, TypeAlias
+from collections.abc import Iterable
+from typing import Final, Protocol, TypeAlias
 
 import attrs
 import trio
@@ -31,7 +32,7 @@ __all__ = [
     "Provider",
     "ProviderStream",
     "UsageSeen",
-    "is_token",
+    "has_begun",
 ]
 
 
@@ -96,10 +97,19 @@ Event: TypeAlias = (
 )
 
 
-def is_token(event: Event) -> bool:
-    """Tell whether *event* is part of what the model says, so that it can't be taken back."""
-    tokens = (TextDelta, ReasoningDelta, RefusalDelta, TranscriptDelta, CallFragment)
-    return isinstance(event, tokens)
+_ANSWERS: Final = (
+    TextDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TranscriptDelta,
+    CallFragment,
+    Finished,
+)
+
+
+def has_begun(events: Iterable[Event]) -> bool:
+    """Tell whether the model has said something in *events*, or has ended: nothing takes that back."""
+    return any(isinstance(event, _ANSWERS) for event in events)
 
 
 class ProviderStream(Protocol):

@@ -5,12 +5,9 @@ import random
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from greenroom.actors.llm.attempts import Attempt, Attempted, check_seconds
-from greenroom.actors.llm.context import Context
+from greenroom.actors.llm.attempts import Attempt, Attempting, check_seconds
 from greenroom.actors.llm.errors import Category, ProviderError
 from greenroom.actors.llm.provider import Provider
-from greenroom.actors.llm.settings import Settings
-from greenroom.actors.llm.wrapping import Wrapping
 
 __all__ = ["Retry"]
 
@@ -18,7 +15,7 @@ __all__ = ["Retry"]
 _PASSING: Final = frozenset({Category.RATE_LIMIT, Category.CONNECTIVITY, Category.SERVER})
 
 
-class Retry(Wrapping):
+class Retry(Attempting):
     """
     A `Provider` that asks another one again when it fails before the first token.
 
@@ -70,13 +67,8 @@ class Retry(Wrapping):
         self._longest_pause_asked = longest_pause_asked
         self._on = frozenset(on)
 
-    async def request(self, context: Context, settings: Settings) -> Attempted:
-        """See `Provider.request`; the failure that is raised is the last one."""
-        stream = Attempted(self._next, context, settings)
-        await stream.begin()
-        return stream
-
-    def _next(self, failures: Sequence[ProviderError]) -> Attempt | None:
+    def next_attempt(self, failures: Sequence[ProviderError]) -> Attempt | None:
+        """Say what is tried next, see `NextAttempt`."""
         number = len(failures)
         if number >= self._attempts:
             return None

@@ -6,7 +6,7 @@ else is the same for every API: the order of events and errors, deadlines, the e
 """
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import httpx2
 import trio
@@ -14,15 +14,12 @@ import trio
 from greenroom.actors.llm.errors import Category, ProviderError, ProviderTimeout
 from greenroom.actors.llm.frames import RawEvent
 from greenroom.actors.llm.patience import Deadline, Patience
-from greenroom.actors.llm.provider import Event, ModelSeen, UsageSeen
+from greenroom.actors.llm.provider import Event, has_begun
 from greenroom.actors.wire.body import Body, Closing
 from greenroom.actors.wire.guarded import GuardedBody
 from greenroom.actors.wire.sse import EventTooLarge, SSESplitter
 
 __all__ = ["EventReader", "OpenAIStream", "timeout_error"]
-
-# Events that are no sign that the model has begun to answer.
-_NO_TOKENS: Final = (ModelSeen, UsageSeen, RawEvent)
 
 
 class EventReader(Protocol):
@@ -158,7 +155,7 @@ class OpenAIStream:
         except ProviderError as failure:
             self._end(failure)
         if not self._has_token:
-            self._has_token = any(not isinstance(event, _NO_TOKENS) for event in events)
+            self._has_token = has_begun(events)
         if self._reader.is_done:
             self._end()
 

@@ -35,12 +35,12 @@ from greenroom.actors.llm import (
     Status,
     TextDelta,
     ToolCallsReady,
-    ToolCallStarted,
     TranscriptDelta,
     UsageReported,
     UsageSeen,
     User,
 )
+from greenroom.actors.llm.frames import DELTAS
 from greenroom.runtime import HandlerStarted
 from greenroom.runtime.testing import Scenario, World, simulate, sweep
 
@@ -66,15 +66,6 @@ _EVENTS: Final = (
 )
 _TEXTS: Final = (TextDelta, ReasoningDelta, RefusalDelta, TranscriptDelta)
 _AFTER_THE_END: Final = (UsageSeen, ModelSeen, RawEvent)
-_DELTAS: Final = (
-    TextDelta,
-    ReasoningDelta,
-    RefusalDelta,
-    TranscriptDelta,
-    LogprobsDelta,
-    RawEvent,
-    ToolCallStarted,
-)
 
 
 @attrs.frozen
@@ -197,7 +188,7 @@ def _check_frames(frames: Sequence[ResponseFrame], *, began: bool) -> None:
     """Raise AssertionError unless *frames* are a response in the documented order (I5)."""
     order: tuple[Any, ...] = (
         ResponseStarted,
-        _DELTAS,
+        DELTAS,
         ToolCallsReady,
         UsageReported,
         ResponseEnded,

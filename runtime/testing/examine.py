@@ -81,8 +81,9 @@ def examine(
 
     As it comes; again, to see that it can be repeated; each single fault, but for those that are
     much the same as others, as an error that comes later out of the same wait; other orders; in
-    another process; pairs of a cancel and something that comes while all is cleaned up, first one
-    for each place that cleans up; and at last the rest of the single faults.
+    another process; pairs of faults, first those whose second one comes where only the first one
+    leads: into a recovery, a cleanup, or what is done about a failure; and at last the rest of the
+    single faults.
 
     Args:
         scenario: An async function of a `World`.
@@ -99,6 +100,8 @@ def examine(
 
     Raises:
         AssertionError: the scenario is not the same when it is run again.
+        TypeError, ValueError, ImportError: *faults*, *targets*, *laws* or *cover* name what there
+            is not, or a number is out of its range.
     """
     check_faults(faults, has_recovery=recovery is not None)
     check_laws(laws)

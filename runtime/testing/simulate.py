@@ -10,7 +10,7 @@ import contextlib
 import inspect
 import random
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -137,12 +137,20 @@ def _run(scenario: Scenario, plan: Plan, rules: Rules, policy: Policy | None) ->
         interruptible=director.interrupts.are_possible,
         points=lives[-1].director.points,
         fired=_fired(lives),
-        reached=frozenset(director.reached),
+        reached=frozenset(line for life in lives for line in life.director.reached),
         aftermath=director.aftermath,
         seconds=sum(life.outcome.seconds for life in lives),
         events=tuple(event for life in lives for event in life.outcome.history.events),
-        strikes=tuple(director.strikes),
+        strikes=tuple(_strikes(lives)),
     )
+
+
+def _strikes(lives: "Sequence[_Life]") -> Iterator[tuple[int, str]]:
+    """Return an iterator over what struck, each before the event of all lives with its index."""
+    before = 0
+    for life in lives:
+        yield from ((before + index, text) for index, text in life.director.strikes)
+        before += len(life.outcome.history.events)
 
 
 def _fired(lives: "Sequence[_Life]") -> tuple[Fault, ...]:

@@ -181,6 +181,8 @@ def test_a_recovery_is_crashed_as_well() -> None:
 
     assert (first.kind, second.kind) == ("crash", "crash")
     assert first.position < second.position < found.positions
+    story = found.timeline(last=1000)
+    assert story.index(f"!! {first}") < story.index(f"!! {second}")
     assert simulate(wrong, plan=str(found.plan), recovery=recovery).codes == ("RAISED",)
     assert simulate(wrong, plan=str(first), recovery=recovery).ok
     right = partial(keeps_a_log, right=True)
