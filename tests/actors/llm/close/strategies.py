@@ -107,14 +107,22 @@ class PoolSession:
         return len([c for c in self._pool._connections if c.is_idle()])
 
 
-def http_client(library: ModuleType, around: Surroundings) -> Any:
-    """Return a client of *library* with a pool of one connection."""
-    client = library.AsyncClient(
-        verify=around.tls.client,
+def pool_of_one(
+    library: ModuleType, tls: TlsPair, *, silence: float = 5.0, proxy: str | None = None
+) -> Any:
+    """Return a client of *library* that has one connection at most."""
+    return library.AsyncClient(
+        proxy=proxy,
+        verify=tls.client,
         limits=library.Limits(max_connections=1, max_keepalive_connections=1),
-        timeout=library.Timeout(SILENCE, pool=None),
+        timeout=library.Timeout(silence, pool=None),
         trust_env=False,
     )
+
+
+def http_client(library: ModuleType, around: Surroundings) -> Any:
+    """Return a client of *library* with a pool of one connection, for one row of the table."""
+    client = pool_of_one(library, around.tls, silence=SILENCE)
     if around.variant.hangs_on_close:
         core = httpcore2 if library is httpx2 else httpcore
         client._transport._pool._network_backend = stuck_backend(core)

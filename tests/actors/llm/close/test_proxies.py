@@ -1,7 +1,6 @@
 """What users bring a client for most: a proxy. The guard over tunnels, at every position (I4, I13)."""
 
 from types import ModuleType
-from typing import Any
 
 import httpx
 import httpx2
@@ -13,7 +12,7 @@ from greenroom.actors.testing import open_memory_network
 from greenroom.runtime.testing import World, sweep
 from tests.actors.llm.close import sockets
 from tests.actors.llm.close.scenario import quietly
-from tests.actors.llm.close.strategies import PATIENCE, ask_provider, closing
+from tests.actors.llm.close.strategies import PATIENCE, ask_provider, closing, pool_of_one
 from tests.actors.llm.close.variants import OK, Server
 from tests.actors.wire.peers import Peer, TlsPair, answering, make_tls, over_tls
 from tests.conftest import TORTURE
@@ -45,13 +44,7 @@ def test_a_request_through_a_proxy_leaves_nothing_wherever_it_is_cut_off(
     async def scenario(w: World) -> None:
         async with open_memory_network(proxy) as network:
             sockets.use(network, sockets.Faults())
-            http: Any = library.AsyncClient(
-                proxy="http://proxy.test:3128",
-                verify=tls.client,
-                limits=library.Limits(max_connections=1),
-                timeout=library.Timeout(5, pool=None),
-                trust_env=False,
-            )
+            http = pool_of_one(library, tls, proxy="http://proxy.test:3128")
             async with closing(http):
                 provider = OpenAIProvider(
                     http_client=http,

@@ -15,7 +15,7 @@ import trio
 from greenroom.actors.llm.openai import OpenAIProvider
 from greenroom.runtime.testing import World, sweep_live
 from tests.actors.llm.close.scenario import quietly
-from tests.actors.llm.close.strategies import PATIENCE, ask_provider, closing
+from tests.actors.llm.close.strategies import PATIENCE, ask_provider, closing, pool_of_one
 from tests.actors.llm.close.variants import OK, Server
 from tests.actors.wire.peers import answering, listening, make_tls, over_tls
 from tests.conftest import TORTURE
@@ -32,12 +32,7 @@ def test_a_cancel_anywhere_leaves_nothing_over_real_sockets(
 
     async def scenario(w: World) -> None:
         async with listening(over_tls(handler, tls.server) if is_secure else handler) as port:
-            http = library.AsyncClient(
-                verify=tls.client,
-                limits=library.Limits(max_connections=1),
-                timeout=library.Timeout(5, pool=None),
-                trust_env=False,
-            )
+            http = pool_of_one(library, tls)
             async with closing(http):
                 provider = OpenAIProvider(
                     http_client=http,
